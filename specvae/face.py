@@ -250,7 +250,7 @@ class Model:
         """
         import numpy as np
 
-        logits = self.annotator.predict(self._settled(spectra))
+        logits = self.annotator.predict(self._with_ions(spectra))
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
 
     def embed(self, spectra: Spectra) -> NDArray[np.float32]:
@@ -258,13 +258,13 @@ class Model:
 
         Of a file, the spectra are those that `read_spectra` returns, in their order.
         """
-        return self.annotator.embed(self._settled(spectra))
+        return self.annotator.embed(self._with_ions(spectra))
 
-    def _settled(self, spectra: Spectra) -> list[Spectrum]:
-        """Return spectra, each with its ion settled."""
+    def _with_ions(self, spectra: Spectra) -> list[Spectrum]:
+        """Return spectra, each with its ion assigned."""
         if isinstance(spectra, str | Path):
             spectra = read_spectra(spectra)
-        return [self.annotator.settle(spectrum).spectrum for spectrum in _ours(spectra)]
+        return [self.annotator.assign_ion(spectrum).spectrum for spectrum in _ours(spectra)]
 
 
 def load(path: str | Path, device: str = "auto") -> Model:

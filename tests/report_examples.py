@@ -54,7 +54,7 @@ def result(
         Annotation(sum(other >= score for other in scores), smiles, key, name, score, probability)
         for score in scores
     )
-    query = Query.settle(spectrum(query_id))
+    query = Query.assign_ion(spectrum(query_id))
     return Answer(query, rows, n_candidates or len(scores))
 
 
@@ -75,7 +75,7 @@ def explained(name: str = "caffeine") -> Answer:
             )
         )
     )  # fmt: skip
-    query = Query.settle(spectrum("q1"))
+    query = Query.assign_ion(spectrum("q1"))
     mz = query.spectrum.mz
     both, ours, theirs = (
         PeakEvidence(float(mz[n]), 0.5, formula, -1.25, 1.5, (0, 1))

@@ -283,7 +283,7 @@ def _journal(
         "queries": [sha256_of(file) for file in files],
         "report": report is not None,
     }
-    with RunJournal(path, asked, run.annotator.settlement.weights) as journal:
+    with RunJournal(path, asked, run.annotator.run_scoring.weights) as journal:
         if journal.kept:
             n = counted(len(journal.kept), "queries are", "query is")
             console.log(f"{path}: {n} ranked already; going on")
@@ -413,7 +413,7 @@ def _write_part(
         *options.shard,
         asked,
         _provenance([queries], ranking, run),
-        annotator.settlement,
+        annotator.run_scoring,
         annotator.calibration_source,
     )
     with text_output(output) as stream:

@@ -91,11 +91,11 @@ def embed(
 
     console, report = Console(), ReadReport(strict=strict)
     annotator = Annotator.load(path, device)
-    settled = []
+    with_ions = []
     if queries is not None:
-        settled = [annotator.settle(spectrum) for spectrum in read_spectra(queries, report)]
-        ids = [query.query_id for query in settled]
-        latent = annotator.embed([query.spectrum for query in settled])
+        with_ions = [annotator.assign_ion(spectrum) for spectrum in read_spectra(queries, report)]
+        ids = [query.query_id for query in with_ions]
+        latent = annotator.embed([query.spectrum for query in with_ions])
     else:
         assert molecules is not None
         found = list(read_molecules(molecules, report))
@@ -110,7 +110,7 @@ def embed(
     write_skips(output, report)
     noun = "spectra" if molecules is None else "molecules"
     console.log(f"{report.summary(noun)}; {counted(len(ids), 'vectors')} in {output}")
-    log_remarks(console, settled)
+    log_remarks(console, with_ions)
 
 
 def _write(path: Path, kind: str, ids: list[str], latent: NDArray[np.float32]) -> None:

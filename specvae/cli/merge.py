@@ -57,7 +57,7 @@ def merge(parts: tuple[Path, ...], output: Path | None, output_format: str | Non
     run, tally = header.run, Tally(ppm=header.run["ppm"])
     found = finish(
         tally.counting(drafts),
-        header.settlement,
+        header.scoring,
         header.calibration_source,
         run["in_list"],
         run["known"],

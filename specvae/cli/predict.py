@@ -107,7 +107,7 @@ def predict(
         Annotator.load(path, device), library, of_library, use_own=not no_library, progress=console
     )
     assumed = Assumptions.parse(assume_adduct, assume_ion_mode)
-    found = [annotator.settle(spectrum, assumed) for spectrum in read_spectra(queries, report)]
+    found = [annotator.assign_ion(spectrum, assumed) for spectrum in read_spectra(queries, report)]
     if not found:
         write_skips(output, report, of_library)
         raise InputError(f"{queries}: nothing to predict ({report.nothing_read()})")

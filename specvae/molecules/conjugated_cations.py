@@ -170,17 +170,17 @@ def _moved(mol: Chem.Mol, path: list[int]) -> Chem.Mol | None:
     if end.GetSymbol() == "N":
         start.SetFormalCharge(0)
         end.SetFormalCharge(1)
-        settled = end
+        site = end
     else:
         start.SetNoImplicit(True)
         start.SetNumExplicitHs(0)
         end.SetNumExplicitHs(1)
-        settled = start if start.GetSymbol() == "N" else moved.GetAtomWithIdx(path[2])
-    if settled.GetSymbol() == "N" and any(map(_bears_oxygen, settled.GetNeighbors())):
+        site = start if start.GetSymbol() == "N" else moved.GetAtomWithIdx(path[2])
+    if site.GetSymbol() == "N" and any(map(_bears_oxygen, site.GetNeighbors())):
         return None  # an amide's, as in cytidine
     try:
         Chem.SanitizeMol(moved)
     except Chem.MolSanitizeException:
         return None
-    is_sound = settled.GetIsAromatic() and not moved.HasSubstructMatch(_AROMATIC_NH)
+    is_sound = site.GetIsAromatic() and not moved.HasSubstructMatch(_AROMATIC_NH)
     return moved.GetMol() if is_sound else None

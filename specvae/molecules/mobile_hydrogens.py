@@ -2,7 +2,7 @@
 
 An amide may be written as imidic acid (InChI gives it back so), 2-pyridone as 2-hydroxypyridine,
 and the hydrogen of an imidazole on either nitrogen. The InChIKey's first block is the same, but
-fingerprints and fragments are not. `settle_hydrogens` moves such hydrogens, and the double bonds
+fingerprints and fragments are not. `place_hydrogens` moves such hydrogens, and the double bonds
 between, to one place:
 
 1. *Sites* are neutral N, O, S and Se atoms that have room for a hydrogen or a double bond.
@@ -74,7 +74,7 @@ class Costs(NamedTuple):
 COSTS = Costs()
 
 
-def settle_hydrogens(mol: Chem.Mol, inchi: str = "") -> Chem.Mol:
+def place_hydrogens(mol: Chem.Mol, inchi: str = "") -> Chem.Mol:
     """Return the molecule with its mobile hydrogens in their places; itself if they are there.
 
     Parameters
@@ -95,16 +95,16 @@ def settle_hydrogens(mol: Chem.Mol, inchi: str = "") -> Chem.Mol:
     best = [next(_forms(group, ranks), None) for group in groups]
     if not any(best):
         return mol
-    settled = _with_forms(kekule, zip(groups, best, strict=True))
+    placed = _with_forms(kekule, zip(groups, best, strict=True))
     moved = [group for group, form in zip(groups, best, strict=True) if form]
     if all(_is_certain(group, mol) for group in moved) and not mol.HasSubstructMatch(_UNUSUAL):
-        return settled
-    found = _first_block(settled)
+        return placed
+    found = _first_block(placed)
     if inchi and found == Chem.InchiToInchiKey(inchi)[:_FIRST_BLOCK]:  # type: ignore[no-untyped-call]
-        return settled
+        return placed
     wanted = _first_block(mol)
     if found == wanted:
-        return settled
+        return placed
     # Some group of them is none by InChI's rules, at least not in that form.
     chosen: list[tuple[_Group, _Form | None]] = []
     for group in groups:
@@ -164,10 +164,10 @@ def _with_forms(kekule: Chem.RWMol, forms: Iterable[tuple[_Group, _Form | None]]
     for group, form in forms:
         if form is not None:
             _apply(changed, group, form)
-    settled = changed.GetMol()
-    Chem.SanitizeMol(settled)
-    Chem.AssignStereochemistry(settled, cleanIt=True, force=True)
-    return settled
+    placed = changed.GetMol()
+    Chem.SanitizeMol(placed)
+    Chem.AssignStereochemistry(placed, cleanIt=True, force=True)
+    return placed
 
 
 def has_inchi(mol: Chem.Mol, inchi: str) -> bool:

@@ -43,7 +43,7 @@ from specvae.molecules.metals import (
     metals_of,
     without_bonds_to_metals,
 )
-from specvae.molecules.mobile_hydrogens import may_be_elsewhere, settle_hydrogens
+from specvae.molecules.mobile_hydrogens import may_be_elsewhere, place_hydrogens
 from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.structure_text import (
     WHOLE_INCHIKEY,
@@ -54,7 +54,7 @@ from specvae.molecules.structure_text import (
 )
 
 STANDARD_VERSION = 4
-"""Rises when the same text would give another structure: 2 since mobile hydrogens are settled, 3
+"""Rises when the same text would give another structure: 2 since mobile hydrogens are placed, 3
 since metal complexes are kept whole, 4 since salts may be written with bonds to their metal."""
 
 COMPLEX_KEPT = "metal complex kept whole"
@@ -224,8 +224,8 @@ def _standard(
         # neutral form had been written.
         mol = rdMolStandardize.Uncharger().uncharge(mol)
         mol = _read_again(with_its_strongest_acid(mol), text)
-    settled = settle_hydrogens(mol, text if kind == "InChI" and mol is parsed else "")
-    return (mol if settled is mol else _read_again(settled, text)), n_components, notes
+    placed = place_hydrogens(mol, text if kind == "InChI" and mol is parsed else "")
+    return (mol if placed is mol else _read_again(placed, text)), n_components, notes
 
 
 def _parsed(kind: str, text: str, read: Chem.Mol | None = None) -> Chem.Mol:

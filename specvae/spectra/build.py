@@ -23,7 +23,7 @@ from specvae.report import Reason
 from specvae.spectra.fields import LONGEST_NAME, NAMES_WITH_SPECIES, Record
 from specvae.spectra.notes import Note, note_kind
 from specvae.spectra.peaks import may_be_exchanged
-from specvae.spectra.polarity import Polarity, charge_of, settle_polarity
+from specvae.spectra.polarity import Polarity, charge_of, reconcile_polarity
 from specvae.spectra.profile import centroid, is_profile
 from specvae.spectra.spectrum import LOWEST_SCALE, MAX_MZ, Spectrum
 from specvae.spectra.values import (
@@ -147,7 +147,7 @@ def make_spectrum(
     fields = record.fields
     precursor = _precursor(fields)
     charge, charge_notes = charge_of(precursor.charge, fields.get("charge"))
-    polarity = _settled(fields, charge)
+    polarity = _polarity(fields, charge)
     time, time_notes = _retention_time(record, style)
     notes = (*record.notes, *precursor.notes, *charge_notes, *polarity.notes, *time_notes)
     if _ISOTOPE.match(fields.get("isotope", "")) is not None:
@@ -235,7 +235,7 @@ def _states_polarity(fields: Mapping[str, str]) -> bool:
     """Return whether other fields than the precursor's, or a name, tell the ion mode."""
     species = fields.get("adduct", fields.get("species_in_words"))
     with suppress(RejectedRecordError):  # `make_spectrum` says what is wrong
-        found = settle_polarity(species, fields.get("charge"), fields.get("ion_mode"))
+        found = reconcile_polarity(species, fields.get("charge"), fields.get("ion_mode"))
         return found.ion_mode is not None
     return False
 
@@ -390,7 +390,7 @@ def _are_copies(
     )
 
 
-def _settled(fields: Mapping[str, str], charge: str | None) -> Polarity:
+def _polarity(fields: Mapping[str, str], charge: str | None) -> Polarity:
     """Return what a record says about charge, also by an ion species that it only mentions.
 
     A mention counts for less than a field: it must agree with the ion mode and the charge, or with
@@ -398,7 +398,7 @@ def _settled(fields: Mapping[str, str], charge: str | None) -> Polarity:
     """
     mode, mentioned = fields.get("ion_mode"), fields.get("species_in_words")
     if mentioned is not None:
-        polarity = settle_polarity(mentioned, charge, mode)
+        polarity = reconcile_polarity(mentioned, charge, mode)
         overruled = _OVERRULED_BY_SPECIES.intersection(map(note_kind, polarity.notes))
         signs = (parse_ion_mode(mode or ""), _mode_of(charge))
         if not overruled or (
@@ -406,10 +406,10 @@ def _settled(fields: Mapping[str, str], charge: str | None) -> Polarity:
         ):
             note = Note.SPECIES_IN_WORDS.about(mentioned)
             return polarity._replace(notes=(*polarity.notes, note))
-        settled = settle_polarity(None, charge, mode)
+        without_species = reconcile_polarity(None, charge, mode)
         note = Note.SPECIES_IN_WORDS_NOT_TAKEN.about(mentioned)
-        return settled._replace(notes=(*settled.notes, note))
-    return settle_polarity(fields.get("adduct"), charge, mode)
+        return without_species._replace(notes=(*without_species.notes, note))
+    return reconcile_polarity(fields.get("adduct"), charge, mode)
 
 
 def _mode_of(charge: str | None) -> str | None:

@@ -1,7 +1,7 @@
 """The fields of a record, whatever its file calls them.
 
 A reader hands over a record as (key, value) pairs of text; everything that MSP, MGF and mzML
-writers call differently is settled here, once, by `specvae.spectra.keys` and
+writers call differently is decided here, once, by `specvae.spectra.keys` and
 `specvae.spectra.values`. `specvae.spectra.build` makes a spectrum of it.
 """
 

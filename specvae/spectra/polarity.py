@@ -21,7 +21,7 @@ from specvae.spectra.values import (
 
 
 class Polarity(NamedTuple):
-    """What a record says about charge, settled."""
+    """Charge, ion mode and ion species of a record, in agreement."""
 
     adduct: str | None
     charge: int | None
@@ -30,7 +30,7 @@ class Polarity(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def settle_polarity(
+def reconcile_polarity(
     adduct_text: str | None, charge_text: str | None, ion_mode_text: str | None
 ) -> Polarity:
     """Bring ion species, charge and ion mode of one record into agreement.

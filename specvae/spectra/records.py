@@ -115,8 +115,8 @@ def _with_decimal_points(lines: RecordLines, record: Record) -> tuple[Peaks, Rec
         name: _DECIMAL_COMMA.sub(r"\1.", fields[name]) for name in _COMMA_FIELDS if name in fields
     }
     note = Note.DECIMAL_COMMAS.about(decode(lines.peaks[0]))
-    settled = record._replace(fields={**fields, **changed}, notes=(*record.notes, note))
-    return parse_peaks(plain, many_per_line=False), settled
+    corrected = record._replace(fields={**fields, **changed}, notes=(*record.notes, note))
+    return parse_peaks(plain, many_per_line=False), corrected
 
 
 def read_or_skip(

@@ -1,8 +1,8 @@
 """Diagonal Gaussians over the latent space, their product, and the likelihoods of the modalities.
 
-Numerical stability is settled here. Products never exponentiate a log-precision, an absent expert
-has infinite variance, and everything runs in at least float32, whatever ``torch.autocast`` is set
-to.
+All measures for numerical stability are here. Products never exponentiate a log-precision, an
+absent expert has infinite variance, and everything runs in at least float32, whatever
+``torch.autocast`` is set to.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.result import ListScores
-from specvae.annotation.ranking.settlement import Settlement
+from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.cli.console import Console
 from specvae.counting import counted
 from specvae.files import sha256_of
@@ -244,16 +244,16 @@ def rank_folds(
         for kind, members in runs_of(fold.group, fold.kinds, seed).items():
             ranked = [n for n in members if len(fold.queries[n].candidates)]
             run = runs.setdefault(kind, Run([], {}, {}))
-            settled = {}
+            final = {}
             for method, evidence in scored.evidence.items():
                 cut = scored.cut.get(method, {})
                 for name, is_timed in _with_and_without_times(method, has_times):
                     whole = {n: _lists(fold, n, evidence[n], is_timed) for n in ranked}
                     shorter = {n: _lists(fold, n, cut[n], is_timed) for n in ranked if n in cut}
-                    settled[name] = _settled_scores(whole, memory.pool.weights)
+                    final[name] = _final_scores(whole, memory.pool.weights)
                     _promise(run, name, fold, whole, shorter, memory.pool.weights)
             run.groups.extend([fold.group] * len(members))
-            for method, found in {**scored.scores, **settled}.items():
+            for method, found in {**scored.scores, **final}.items():
                 run.ranks.setdefault(method, []).extend(
                     rank_of_truth(fold.truths[n], found.get(n, np.empty(0)), fold.places[n])
                     for n in members
@@ -280,12 +280,12 @@ def _lists(fold: Fold, n: int, evidence: Evidence, is_timed: bool) -> ListScores
     return ListScores(evidence.scores, fold.queries[n].spectrum.n_peaks, kept)
 
 
-def _settled_scores(
+def _final_scores(
     lists: Mapping[int, ListScores], weights: Mapping[str, float]
 ) -> dict[int, Scores]:
-    settlement = Settlement(weights, None)
-    of_run = settlement.of_run(list(lists.values()))
-    return {n: settlement.settle(each, of_run).scores for n, each in lists.items()}
+    scoring = RunScoring(weights, None)
+    of_run = scoring.of_run(list(lists.values()))
+    return {n: scoring.final_scores(each, of_run).scores for n, each in lists.items()}
 
 
 class _MethodScores(NamedTuple):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
-from specvae.annotation.evidence.known_share import settle
+from specvae.annotation.evidence.known_share import at_estimated_shares
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.compounds import read_truth
 from specvae.annotation.ranking.annotator import Annotator
@@ -210,7 +210,7 @@ def _ranks(
         for method, scores in alone.items():
             ranks.setdefault(method, []).append(cut.rank(scores))
         progress(n_done, len(queries))
-    return {**ranks, **_settled_ranks(memory, shorter, evidence)}
+    return {**ranks, **_final_ranks(memory, shorter, evidence)}
 
 
 def _pooled_ranks(
@@ -221,17 +221,19 @@ def _pooled_ranks(
     for query in queries:
         for method, pooled in memory.evidence(query.listed, rescore):
             evidence.setdefault(method, []).append(pooled)
-    return _settled_ranks(memory, queries, evidence)
+    return _final_ranks(memory, queries, evidence)
 
 
-def _settled_ranks(
+def _final_ranks(
     memory: Memory, queries: Sequence[_Query], evidence: Mapping[str, Sequence[Evidence]]
 ) -> dict[str, list[TruthRank]]:
     # The program's own scores depend on the share of known compounds, which all queries tell.
     return {
         method: [
             query.rank(each.scores)
-            for query, each in zip(queries, settle(of_all, memory.pool.weights), strict=True)
+            for query, each in zip(
+                queries, at_estimated_shares(of_all, memory.pool.weights), strict=True
+            )
         ]
         for method, of_all in evidence.items()
     }

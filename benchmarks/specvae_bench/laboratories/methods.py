@@ -141,8 +141,8 @@ class Memory:
     ) -> Iterator[tuple[str, Evidence]]:
         """Yield the program's own rankings: the evidence without a network, and with each model.
 
-        It assumes that half of the queries are known, until it is settled for a run. `rescore` is
-        that of `EvidencePool.weigh`.
+        It assumes that half of the queries are known, until the share of a run is estimated.
+        `rescore` is that of `EvidencePool.weigh`.
         """
         yield EVERYTHING, _weigh(self.pool, query, np.zeros(len(query.candidates)), rescore)
         for name, predicted in query.predicted.items():

@@ -12,7 +12,7 @@ from specvae.annotation.evaluation.hits import expected_hits, rank_of_truth
 from specvae.annotation.evaluation.reliability import summarise_probabilities
 from specvae.annotation.ranking.probability import default_probability, in_list_probability
 from specvae.annotation.ranking.result import ListScores
-from specvae.annotation.ranking.settlement import Settlement
+from specvae.annotation.ranking.run_scoring import RunScoring
 
 LISTED, STRUCK = "all truths listed", "half of the truths struck"
 LISTS = (LISTED, STRUCK)
@@ -63,17 +63,17 @@ class Promises:
             Of the kinds of evidence.
         """
         model = default_probability()
-        settlement = Settlement(weights, model)
-        of_run = settlement.of_run(lists)
-        settled = [settlement.settle(of_query, of_run) for of_query in lists]
-        found = [settlement.probabilities(of_query) for of_query in settled]
+        scoring = RunScoring(weights, model)
+        of_run = scoring.of_run(lists)
+        final = [scoring.final_scores(of_query, of_run) for of_query in lists]
+        found = [scoring.probabilities(of_query) for of_query in final]
         log_odds = np.array([of_query.log_odds_in_list for of_query in found if of_query])
         share = model.estimate_share(log_odds)
         held = in_list_probability(log_odds, share).tolist()
         self.share_known.append(of_run.known.known)
         self.share_in_list.append(share)
         self.line_variance.append(None if of_run.line is None else of_run.line.variance)
-        for of_query, given, q, place in zip(settled, found, held, places, strict=True):
+        for of_query, given, q, place in zip(final, found, held, places, strict=True):
             assert given is not None, "the model of probabilities is there"
             best = float(q * given.given_in_list.max())
             rank = rank_of_truth("", of_query.scores, place)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.ion_formation import formation_of_candidates
-from specvae.annotation.evidence.known_share import settle
+from specvae.annotation.evidence.known_share import at_estimated_shares
 from specvae.annotation.library.library import Library
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
@@ -100,7 +100,7 @@ def read_problems(
     for spectrum in read_spectra(queries, report):
         seen.add(spectrum.query_id)
         console.progress("finding candidates", len(seen))
-        query = Query.settle(spectrum, assumed)
+        query = Query.assign_ion(spectrum, assumed)
         block = truth.get(query.query_id)
         if block is None or wanted.reject(query):
             continue
@@ -253,11 +253,11 @@ class Comparison:
                 if problem.candidates is not None
             }
             # The queries are one run, which shows how many of them the library knows.
-            pooled = settle(list(weighed.values()), pool.weights)
-            settled = dict(zip(weighed, (evidence.scores for evidence in pooled), strict=True))
+            pooled = at_estimated_shares(list(weighed.values()), pool.weights)
+            final = dict(zip(weighed, (evidence.scores for evidence in pooled), strict=True))
             self.add(
                 f"{name}, everything",
-                (settled.get(n, scores) for n, scores in enumerate(self._scores[name])),
+                (final.get(n, scores) for n, scores in enumerate(self._scores[name])),
                 predicting + time.perf_counter() - start,
             )
         if PARTNER in self._parts:

@@ -15,7 +15,7 @@ from specvae.annotation.evidence.retention import RetentionLine
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import Floats, ProbabilityModel, in_list_probability
 from specvae.annotation.ranking.result import ListScores, Ranked, Unranked
-from specvae.annotation.ranking.settlement import RunState, Settlement
+from specvae.annotation.ranking.run_scoring import RunScoring, RunState
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.molecule import blocks_of_salt
 from specvae.molecules.query_ids import by_form, listed_as
@@ -147,17 +147,17 @@ def evaluate(
     found = _Truths(truth)
     for outcome in ranked:
         found.add(outcome)
-    settlement = annotator.settlement
-    run = settlement.of_run(found.lists, known)
+    scoring = annotator.run_scoring
+    run = scoring.of_run(found.lists, known)
     log_odds = np.array(
         [
             probabilities.log_odds_in_list
             for scores in found.lists
             if scores.window_share >= 1.0
-            and (probabilities := settlement.probabilities(settlement.settle(scores, run)))
+            and (probabilities := scoring.probabilities(scoring.final_scores(scores, run)))
         ]
     )
-    ranks, given = found.settled(settlement, run)
+    ranks, given = found.final_ranks(scoring, run)
     trained = annotator.training_compounds
     pool = annotator.evidence_pool
     added = set() if pool is None else set(pool.library.first_blocks) - set(trained)
@@ -185,7 +185,7 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class _PendingQuery:
-    """A query with a truth until the run's share of known compounds is settled.
+    """A query with a truth until the share of known compounds of the run is estimated.
 
     `scores` is None where it has no candidates, `place` where the truth is not among them, and
     `ion_mode` is empty where it was not ranked.
@@ -252,8 +252,8 @@ class _Truths:
             self.contradicted.append(outcome.query_id)
         self.queries.append(_pending(outcome, blocks[0]))
 
-    def settled(
-        self, settlement: Settlement, run: RunState
+    def final_ranks(
+        self, scoring: RunScoring, run: RunState
     ) -> tuple[list[TruthRank], list[_Chances]]:
         """Return the rank of each query's truth, and chances where there are probabilities."""
         ranks: list[TruthRank] = []
@@ -262,13 +262,13 @@ class _Truths:
             if query.scores is None:
                 ranks.append(query.blind)
                 continue
-            settled = settlement.settle(query.scores, run)
-            ranks.append(rank_of_truth(query.block, settled.scores, query.place))
-            if (probabilities := settlement.probabilities(settled)) is not None:
+            final = scoring.final_scores(query.scores, run)
+            ranks.append(rank_of_truth(query.block, final.scores, query.place))
+            if (probabilities := scoring.probabilities(final)) is not None:
                 chances = probabilities.given_in_list
                 chance = None if query.place is None else float(chances[query.place])
                 odds, best = probabilities.log_odds_in_list, float(chances.max())
-                given.append(_Chances(odds, settled.window_share, best, chance, ranks[-1]))
+                given.append(_Chances(odds, final.window_share, best, chance, ranks[-1]))
         return ranks, given
 
 
@@ -288,8 +288,8 @@ def _probabilities(
 ) -> Probabilities | None:
     if model is None or not given:
         return None
-    settled = model.estimate_share(log_odds) if share is None else share
-    shares = settled * np.array([g.window_share for g in given])
+    share_in_list = model.estimate_share(log_odds) if share is None else share
+    shares = share_in_list * np.array([g.window_share for g in given])
     held = in_list_probability(np.array([g.log_odds for g in given]), shares)
     return Probabilities(
         held * np.array([g.best for g in given]),
@@ -297,7 +297,7 @@ def _probabilities(
         np.array(
             [1.0 - q if g.truth is None else q * g.truth for q, g in zip(held, given, strict=True)]
         ),
-        settled,
+        share_in_list,
         share is None,
         tuple(g.rank.molecule for g in given),
     )

@@ -88,7 +88,9 @@ def of_one_kind(known: float, evidence: Evidence) -> KnownShares:
     return within_limits(known, 0.0)
 
 
-def settle(evidence: Sequence[Evidence], weights: Mapping[str, float]) -> list[Evidence]:
+def at_estimated_shares(
+    evidence: Sequence[Evidence], weights: Mapping[str, float]
+) -> list[Evidence]:
     """Return the evidence of a run's queries for the shares of known compounds that they show.
 
     Parameters
@@ -99,7 +101,7 @@ def settle(evidence: Sequence[Evidence], weights: Mapping[str, float]) -> list[E
         Of the kinds of evidence.
     """
     shares = shares_of_known(evidence)
-    return [of_query.settled(weights, shares) for of_query in evidence]
+    return [of_query.at_shares(weights, shares) for of_query in evidence]
 
 
 def within_limits(same_mode: float, other_mode: float) -> KnownShares:

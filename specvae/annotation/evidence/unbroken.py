@@ -1,7 +1,7 @@
 """What the fragments of candidates would say that were not broken, as far as can be guessed.
 
 With ``--rescore`` only the best candidates by all other evidence are broken. The others stay below
-them, which settles ranks. Probabilities cannot be settled so: one of the others may be right, and
+them: this decides ranks. It cannot decide probabilities: one of the others may be right, and
 if their fragments count as the worst that were met, hardly any chance is left to all of them
 together, and the first candidate has too much (docs/evaluation.md has figures).
 """

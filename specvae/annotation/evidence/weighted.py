@@ -22,7 +22,7 @@ A candidate's score is a weighted sum of five terms, the kinds of evidence (a lo
 Each is in nats and means the same in a list of five and of five thousand candidates: none is
 standardised over the list at hand. The weights were fitted once (`defaults`). What the library
 says assumes that half of a run's queries are compounds that it knows (`DEFAULT_SHARES`);
-`Evidence.settled` takes the shares that the run itself shows. Where queries state their retention
+`Evidence.at_shares` takes the shares that the run itself shows. Where queries state their retention
 times, that of the run is added too (`specvae.annotation.evidence.retention`). The exponential of
 the score, divided by its sum, is a distribution over the candidates.
 """
@@ -138,7 +138,7 @@ class Evidence:
             guessed=guessed,
         )
 
-    def settled(
+    def at_shares(
         self,
         weights: Mapping[str, float],
         shares: KnownShares,
@@ -165,7 +165,7 @@ class Evidence:
             return self
         raw = self.raw.copy()
         raw[:, _FRAGMENTS] = self.guessed
-        return replace(self, raw=raw, guessed=None).settled(weights, self.shares, self.retention)
+        return replace(self, raw=raw, guessed=None).at_shares(weights, self.shares, self.retention)
 
     @property
     def known(self) -> NDArray[np.bool_]:

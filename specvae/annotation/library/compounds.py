@@ -142,7 +142,7 @@ def _truths_of_spectra(path: Path, report: ReadReport) -> Iterator[tuple[str, st
                     continue
         key = spectrum.first_block or block
         if block and key != block:
-            key = _settled(key, block, spectrum.smiles or "", spectrum.inchi or "", report)
+            key = _preferred_block(key, block, spectrum.smiles or "", spectrum.inchi or "", report)
         elif block and not spectrum.first_block and spectrum.smiles:
             of_inchi = blocks_of_inchi(spectrum.inchi)
             if of_inchi and block not in of_inchi:
@@ -170,7 +170,9 @@ def _truths_of_row(
     if says_nothing(row.get("inchikey", "")):
         report.note(SMILES_BEFORE_INCHI)
         return (block,)
-    return (_settled(block, others[0], row.get("smiles", ""), row.get("inchi", ""), report),)
+    return (
+        _preferred_block(block, others[0], row.get("smiles", ""), row.get("inchi", ""), report),
+    )
 
 
 def _key_cell(row: Mapping[str, str]) -> str:
@@ -179,7 +181,7 @@ def _key_cell(row: Mapping[str, str]) -> str:
     return text if is_keys is not None else ""
 
 
-def _settled(key: str, structure: str, smiles: str, inchi: str, report: ReadReport) -> str:
+def _preferred_block(key: str, structure: str, smiles: str, inchi: str, report: ReadReport) -> str:
     """Return which of two first blocks counts that disagree, of a key and of a structure."""
     is_salt = _is_salt(smiles, inchi)
     report.note(SALT_KEY if is_salt else KEY_BEFORE_STRUCTURE)

@@ -238,13 +238,13 @@ def usable_pairs(
     for n_seen, spectrum in enumerate(spectra, start=1):
         if on_spectrum is not None:
             on_spectrum(n_seen)
-        settled, molecule, rejected = _paired(spectrum, wanted, parse, report)
+        completed, molecule, rejected = _paired(spectrum, wanted, parse, report)
         if molecule is not None and rejected is None:
-            if is_tentative(settled):
+            if is_tentative(completed):
                 report.note(TENTATIVE_STRUCTURE)
-            if is_of_electron_ionisation(settled):
+            if is_of_electron_ionisation(completed):
                 report.note(ELECTRON_IONISATION)
-            yield settled, molecule
+            yield completed, molecule
         elif rejected is not None:
             report.leave_out(spectrum.path, spectrum.line, spectrum.query_id, *rejected)
 
@@ -263,30 +263,33 @@ def _disowned(spectrum: Spectrum) -> _Rejected | None:
 def _paired(
     spectrum: Spectrum, wanted: SpectrumFilter, parse: StructureParser, report: ReadReport
 ) -> tuple[Spectrum, Molecule | None, _Rejected | None]:
-    """Return a spectrum as its structure settles it, the molecule, and why it is not used."""
-    settled = parse.with_its_ion(spectrum, wanted)
-    rejected = wanted.reject(settled)
+    """Return a spectrum, its molecule, and why it is not used.
+
+    An ion or a precursor m/z that the record does not state is taken from its structure.
+    """
+    completed = parse.with_its_ion(spectrum, wanted)
+    rejected = wanted.reject(completed)
     if rejected is not None and rejected[0] is Reason.NO_PRECURSOR:
-        settled = parse.with_its_precursor(settled, wanted)
-        rejected = wanted.reject(settled)
+        completed = parse.with_its_precursor(completed, wanted)
+        rejected = wanted.reject(completed)
     if rejected is None and not (spectrum.smiles or spectrum.inchi):
         rejected = Reason.NO_STRUCTURE, ""
     rejected = rejected or _disowned(spectrum)
     if rejected is not None:
-        return settled, None, rejected
+        return completed, None, rejected
     try:
-        molecule, rejected = parse.fitting(settled, wanted)
+        molecule, rejected = parse.fitting(completed, wanted)
     except StructureError as error:
-        return settled, None, (Reason.BAD_STRUCTURE, str(error))
+        return completed, None, (Reason.BAD_STRUCTURE, str(error))
     if rejected is None and spectrum.precursor_mz is None:
         report.note(PRECURSOR_OF_STRUCTURE)
     if rejected is None or rejected[0] is not Reason.MASS_MISMATCH:
-        return settled, molecule, rejected
-    for note, other in _other_readings(settled, molecule, wanted):
+        return completed, molecule, rejected
+    for note, other in _other_readings(completed, molecule, wanted):
         if wanted.reject(other) is None and wanted.reject_structure(other, molecule) is None:
             report.note(note)
             return other, molecule, None
-    return settled, molecule, rejected
+    return completed, molecule, rejected
 
 
 def _other_readings(

@@ -1,4 +1,4 @@
-"""Queries: spectra whose ion species was settled once, when they were read."""
+"""Queries: spectra whose ion species was assigned once, when they were read."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Query:
     fit: MassFit | None = None
 
     @classmethod
-    def settle(cls, spectrum: Spectrum, assumed: Assumptions | None = None) -> Query:
+    def assign_ion(cls, spectrum: Spectrum, assumed: Assumptions | None = None) -> Query:
         """Decide which ion a spectrum is of; what a record states comes before assumptions."""
         assumed = assumed or Assumptions()
         remarks = list(spectrum.notes)
@@ -171,12 +171,12 @@ class Query:
                     remarks.append(_taken_as(ion))
         if ion is not None:
             ion_mode = ion.ion_mode
-        settled = _with_ion(spectrum, ion, ion_mode)
-        remarks += _on_peaks(settled, ion)
+        assigned = _with_ion(spectrum, ion, ion_mode)
+        remarks += _on_peaks(assigned, ion)
         if is_of_electron_ionisation(spectrum):
             remarks.append(ELECTRON_IONISATION)
         return cls(
-            settled,
+            assigned,
             ion,
             ion_mode,
             tuple(remarks),

@@ -34,7 +34,7 @@ from specvae.annotation.ranking.result import (
     Unranked,
 )
 from specvae.annotation.ranking.run import Placed
-from specvae.annotation.ranking.settlement import Settlement
+from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.compression import DECOMPRESSION_ERRORS, open_decompressed
 from specvae.counting import counted
 from specvae.errors import ConfigError, InputError
@@ -50,7 +50,7 @@ _SPECTRUM = (
     "query_id", "name", "precursor_mz", "adduct", "charge", "ion_mode", "ms_level",
     "collision_energy", "normalized_collision_energy", "retention_time", "path", "line", "ordinal",
 )  # fmt: skip
-# Of a candidate all but what is settled at the end of a run, and what is written in its own way.
+# Of a candidate all but what is computed at the end of a run, and what is written in its own way.
 _ANNOTATION = tuple(
     each.name
     for each in fields(Annotation)
@@ -70,7 +70,7 @@ class PartHeader:
         What the run was asked for, with digests of what it read: the same in all its parts.
     provenance
         What made the result, as text.
-    settlement
+    scoring
         Of the model that ranked.
     calibration_source
         What its probabilities were fitted to.
@@ -80,12 +80,12 @@ class PartHeader:
     n_shards: int
     run: Mapping[str, Any]
     provenance: Mapping[str, str]
-    settlement: Settlement
+    scoring: RunScoring
     calibration_source: str
 
     def to_json(self) -> dict[str, Any]:
         """Return the header as JSON values."""
-        probability, weights = self.settlement.probability, self.settlement.weights
+        probability, weights = self.scoring.probability, self.scoring.weights
         return {
             "kind": _KIND,
             "format_version": FORMAT_VERSION,
@@ -95,7 +95,7 @@ class PartHeader:
             "provenance": self.provenance,
             "weights": None if weights is None else dict(weights),
             "probability": None if probability is None else probability.to_json(),
-            "has_both_modes": self.settlement.has_both_modes,
+            "has_both_modes": self.scoring.has_both_modes,
             "calibration_source": self.calibration_source,
         }
 
@@ -108,7 +108,7 @@ class PartHeader:
             int(data["n_shards"]),
             data["run"],
             data["provenance"],
-            Settlement(
+            RunScoring(
                 data["weights"],
                 None if probability is None else ProbabilityModel.from_json(probability),
                 data["has_both_modes"],
@@ -185,7 +185,7 @@ def _read_part(path: Path) -> tuple[PartHeader, list[Placed]]:
         rows = [json.loads(line) for line in lines]
     if not rows or rows[-1].get("end") != len(rows) - 1:
         raise ValueError("its end is missing")
-    return header, [_placed(row, header.settlement.weights) for row in rows[:-1]]
+    return header, [_placed(row, header.scoring.weights) for row in rows[:-1]]
 
 
 def _require_same_run(first: PartHeader, other: PartHeader, first_path: Path, path: Path) -> None:

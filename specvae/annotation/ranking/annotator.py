@@ -26,7 +26,7 @@ from specvae.annotation.library.header import AnnotatorHeader, LayoutIdentity
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.library.tensors import empty_spectrum, sparse_rows
 from specvae.annotation.ranking.probability import ProbabilityModel, default_probability
-from specvae.annotation.ranking.settlement import Settlement
+from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.counting import counted
 from specvae.errors import CheckpointError, ConfigError
 from specvae.molecules.fingerprint import (
@@ -159,26 +159,26 @@ class Annotator:
         )
 
     @property
-    def settlement(self) -> Settlement:
+    def run_scoring(self) -> RunScoring:
         """What turns the evidence of a run's queries into final scores and probabilities."""
         pool = self.evidence_pool
         if pool is None:
-            return Settlement(None, self.probability)
-        return Settlement(pool.weights, self.probability, pool.library.has_both_modes)
+            return RunScoring(None, self.probability)
+        return RunScoring(pool.weights, self.probability, pool.library.has_both_modes)
 
     @property
     def training_compounds(self) -> frozenset[str]:
         """InChIKey first blocks of the compounds that trained or chose the model."""
         return frozenset(b for blocks in self.header.compounds.values() for b in blocks)
 
-    def settle(self, spectrum: Spectrum, assumed: Assumptions | None = None) -> Query:
+    def assign_ion(self, spectrum: Spectrum, assumed: Assumptions | None = None) -> Query:
         """Return a spectrum as a query.
 
         One that states no ion mode is taken to be of the one that the model knows, if it knows one
         only and the user assumes none.
         """
         known = [mode for mode in self.header.provenance.ion_modes if mode != "unknown"]
-        query = Query.settle(spectrum, (assumed or Assumptions()).or_only(known))
+        query = Query.assign_ion(spectrum, (assumed or Assumptions()).or_only(known))
         untrained = None
         if known and query.ion_mode is not None and query.ion_mode not in known:
             untrained = f"{query.ion_mode} ion mode"

@@ -50,13 +50,13 @@ class Counts:
         By InChIKey first block; a compound that is not there has 0.
     weight
         w.
-    said
+    summary
         What was read, as a line for the user.
     """
 
     by_block: Mapping[str, float]
     weight: float = DEFAULT_COUNTS_WEIGHT
-    said: str = ""
+    summary: str = ""
 
     @classmethod
     def read(
@@ -109,11 +109,11 @@ class Counts:
         noted = "".join(
             f"; {note} ({n:,}{first.get(note, '')})" for note, n in report.notes.items()
         )
-        said = (
+        summary = (
             f"counts: {counted(len(found), 'compounds')} of {path} ({' + '.join(names)}); one of n "
             f"is (1 + n)^{weight:g} as likely as one of none{noted}"
         )
-        return cls(found, weight, said)
+        return cls(found, weight, summary)
 
     def nats(self, candidates: CandidateSet) -> NDArray[np.float64]:
         """Return what the counts say of a query's candidates, (n_candidates,), in nats."""

@@ -75,7 +75,7 @@ def selection_at(p: Floats, threshold: float, y: Floats | None = None) -> Select
     return Selection(threshold, n, right, 1.0 - right / n if n else None, true)
 
 
-def settle_share(
+def final_probabilities(
     model: ProbabilityModel, results: Sequence[QueryResult], share: float | None
 ) -> tuple[list[QueryResult], float]:
     """Return results with final probabilities, and the share of lists that hold their truth.
@@ -152,7 +152,7 @@ def summary_lines(
     Parameters
     ----------
     model, results, share
-        As in `settle_share`, with final probabilities.
+        As in `final_probabilities`, with final probabilities.
     is_estimated
         Whether the share was estimated from the results.
     least

@@ -1,8 +1,9 @@
 """A run of ranking in pieces, which processes of this or other computers deal with.
 
 A piece is every n-th feature of the queries. Each process reads the files itself, once, so that
-they must lie where it can reach them under the same path. What comes back is what is kept of each
-query until the shares of the whole run are settled, so that the pieces give what one process gives.
+they must lie where it can reach them under the same path. It returns drafts of the answers. The
+shares of known compounds are estimated from all pieces together, so that the answers are the same
+as those of one process.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.explain import Explainer
 from specvae.annotation.ranking.result import Annotation, Answer, ListScores, Ranked
-from specvae.annotation.ranking.settlement import RunState, Settlement
+from specvae.annotation.ranking.run_scoring import RunScoring, RunState
 from specvae.errors import StructureError
 from specvae.molecules.candidates import CandidateSet, is_whole_key
 from specvae.molecules.molecule import Molecule
@@ -61,15 +61,15 @@ class Draft:
     explainer: Explainer | None = None
 
     def answer(
-        self, settlement: Settlement, run: RunState, annotator: Annotator | None = None
+        self, scoring: RunScoring, run: RunState, annotator: Annotator | None = None
     ) -> Answer:
         """Return what is shown, given what all queries of the run show.
 
         Probabilities take it for sure that the list holds the truth; what all queries say of that
-        is for `specvae.annotation.ranking.in_list.settle_share` to add.
+        is for `specvae.annotation.ranking.in_list.final_probabilities` to add.
         """
-        lists = settlement.settle(self.lists, run)
-        probabilities = settlement.probabilities(lists)
+        lists = scoring.final_scores(self.lists, run)
+        probabilities = scoring.probabilities(lists)
         terms = None if lists.evidence is None else _terms(lists.evidence)
         # Ties are shown in order of InChIKey, whose first blocks are distinct: the order in which
         # candidates were listed must not decide which of them the user sees first.
@@ -100,7 +100,7 @@ class Draft:
             analogues=self.analogues,
             explanation=explanation,
             log_odds_in_list=None if probabilities is None else probabilities.log_odds_in_list,
-            log_odds_known=settlement.log_odds_known(self.lists),
+            log_odds_known=scoring.log_odds_known(self.lists),
             window_share=self.lists.window_share,
         )
 

@@ -44,7 +44,7 @@ class QueryFilter:
 
 
 def read_queries(
-    path: Path, report: ReadReport, settle: Callable[[Spectrum], Query]
+    path: Path, report: ReadReport, assign_ion: Callable[[Spectrum], Query]
 ) -> list[Query | Unranked]:
     """Return every record of a file, in its order.
 
@@ -57,7 +57,7 @@ def read_queries(
         A file of spectra.
     report
         Counts what is read and what is skipped.
-    settle
+    assign_ion
         Decides which ion a spectrum is of.
 
     Raises
@@ -66,7 +66,7 @@ def read_queries(
         If the file cannot be used.
     """
     before = len(report.skips)
-    queries = [settle(spectrum) for spectrum in read_spectra(path, report)]
+    queries = [assign_ion(spectrum) for spectrum in read_spectra(path, report)]
     # A survey scan of an mzML run is not a query.
     skips = [skip for skip in report.skips[before:] if not skip.reason.is_other_scan]
     unread = deque(_unread(skips, {query.query_id for query in queries}))

@@ -87,7 +87,7 @@ def rank_queries(
     InputError
         If the file cannot be used.
     """
-    records = read_queries(path, report, partial(annotator.settle, assumed=assumed))
+    records = read_queries(path, report, partial(annotator.assign_ion, assumed=assumed))
     return rank_spectra(annotator, records, source, wanted, n_jobs=n_jobs, progress=progress)
 
 
@@ -106,7 +106,7 @@ def rank_spectra(
     """Rank the candidates of each query, in order; what is unranked already stays so.
 
     Their scores assume that the library knows half of the queries' compounds. What the run itself
-    shows of that is known at its end only: see `specvae.annotation.ranking.settlement`.
+    shows of that is known at its end only: see `specvae.annotation.ranking.run_scoring`.
 
     Parameters as in `rank_queries`, and `listed_as`: by identifier of a query, another one whose
     candidates it has, as one of a feature, whose spectra come one after the other; `rescore`: see

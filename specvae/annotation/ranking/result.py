@@ -168,16 +168,16 @@ class ListScores:
     evidence: Evidence | None = None
     window_share: float = 1.0
 
-    def settled(
+    def at_shares(
         self,
         weights: Mapping[str, float],
         shares: KnownShares,
         retention: NDArray[np.float64] | None = None,
     ) -> ListScores:
-        """Return the same for what a run shows; see `Evidence.settled`."""
+        """Return the same for what a run shows; see `Evidence.at_shares`."""
         if self.evidence is None:
             return self
-        evidence = self.evidence.settled(weights, shares, retention)
+        evidence = self.evidence.at_shares(weights, shares, retention)
         return replace(self, scores=evidence.scores, evidence=evidence)
 
     def as_guessed(self, weights: Mapping[str, float]) -> ListScores:

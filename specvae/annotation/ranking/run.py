@@ -22,8 +22,8 @@ from specvae.annotation.ranking.counts import Counts
 from specvae.annotation.ranking.features import group_by, listed_as, merge_outcomes, one_of
 from specvae.annotation.ranking.in_list import (
     dependence_lines,
+    final_probabilities,
     keep_probable,
-    settle_share,
     summary_lines,
 )
 from specvae.annotation.ranking.library import with_library
@@ -33,7 +33,7 @@ from specvae.annotation.ranking.queries import QueryFilter, read_queries
 from specvae.annotation.ranking.rank import rank_spectra
 from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Answer, QueryResult, Ranked, Unranked
-from specvae.annotation.ranking.settlement import Settlement
+from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.annotation.ranking.tally import Tally
 from specvae.counting import counted
 from specvae.molecules.workers import kept_processes
@@ -181,13 +181,13 @@ class RankingRun:
             self._counts = Counts.read(
                 options.counts, options.counts_columns, options.counts_weight
             )
-            self.notes = (*self.notes, self._counts.said)
+            self.notes = (*self.notes, self._counts.summary)
         self._wanted = QueryFilter.of(options.ion_mode, options.adducts)
         assumed = Assumptions.parse(
             options.assume_adduct, options.assume_ion_mode, options.try_adducts
         )
         self._assumed = assumed.adduct
-        self._settle = partial(annotator.settle, assumed=assumed)
+        self._assign_ion = partial(annotator.assign_ion, assumed=assumed)
 
     @property
     def reports(self) -> tuple[ReadReport, ...]:
@@ -294,9 +294,9 @@ class RankingRun:
         """Return the queries of a file as they are ranked together, and by what they state."""
         records: list[Query | Unranked]
         if isinstance(queries, Path):
-            records = read_queries(queries, self.queries, self._settle)
+            records = read_queries(queries, self.queries, self._assign_ion)
         else:
-            records = [self._settle(spectrum) for spectrum in queries]
+            records = [self._assign_ion(spectrum) for spectrum in queries]
         options = self.options
         by_field = group_by(records, options.merge_by or "FEATURE_ID", options.ppm)
         alone: list[list[Query | Unranked]] = [[record] for record in records]
@@ -326,7 +326,7 @@ class RankingRun:
                 n_jobs=self.options.n_jobs,
                 progress=self._progress,
             )
-            outcomes = merge_outcomes(ranked, fresh, self.annotator.settlement.weights)
+            outcomes = merge_outcomes(ranked, fresh, self.annotator.run_scoring.weights)
             for numbers, _ in features:
                 yield numbers, [] if numbers in kept else next(outcomes)
 
@@ -402,9 +402,9 @@ class RankingRun:
         placed = list(placed)
         drafts = [found for _, found in placed]
         source, options = self.annotator.calibration_source, self.options
-        settlement = self.annotator.settlement
+        scoring = self.annotator.run_scoring
         found = finish(
-            drafts, settlement, source, options.in_list, options.known, least, self.annotator
+            drafts, scoring, source, options.in_list, options.known, least, self.annotator
         )
         return replace(found, file_numbers=tuple(file for (file, _, _), _ in placed))
 
@@ -483,7 +483,7 @@ def _merging(field: str | None, groups: Sequence[Sequence[Query | Unranked]]) ->
 
 def finish(
     drafts: Iterable[Draft | Unranked],
-    settlement: Settlement,
+    scoring: RunScoring,
     calibration_source: str,
     in_list: float | None = None,
     known: StatedShares | None = None,
@@ -496,7 +496,7 @@ def finish(
     ----------
     drafts
         Of all queries, in their order.
-    settlement
+    scoring
         Of the model that ranked them.
     calibration_source
         What its probabilities were fitted to, as a phrase.
@@ -510,19 +510,19 @@ def finish(
         Explains the best candidates, where the drafts have what that takes; None: nothing does.
     """
     drafts = list(drafts)
-    of_run = settlement.of_run([d.lists for d in drafts if isinstance(d, Draft)], known)
+    of_run = scoring.of_run([d.lists for d in drafts if isinstance(d, Draft)], known)
     results: list[QueryResult] = [
-        d.answer(settlement, of_run, annotator) if isinstance(d, Draft) else d for d in drafts
+        d.answer(scoring, of_run, annotator) if isinstance(d, Draft) else d for d in drafts
     ]
-    model = settlement.probability
+    model = scoring.probability
     said = [] if of_run.line is None else [of_run.line.summary()]
     if model is None or not any(isinstance(result, Answer) for result in results):
         return Results(results, lines=tuple(said))
-    results, share = settle_share(model, results, in_list)
-    share_known = None if settlement.weights is None else of_run.known.known
+    results, share = final_probabilities(model, results, in_list)
+    share_known = None if scoring.weights is None else of_run.known.known
     lines = summary_lines(model, results, share, in_list is None, least, share_known)
     estimated: dict[str, tuple[float, ...]] = {} if in_list is not None else {"--in-list": (share,)}
-    if known is None and settlement.weights is not None:
+    if known is None and scoring.weights is not None:
         estimated["--known"] = of_run.known
     lines += said
     lines += dependence_lines(estimated, timed=of_run.line is not None)

@@ -76,9 +76,9 @@ def calibrate(
     None, if fewer than `FEWEST_COMPOUNDS` compounds have their structure among their candidates, or
     none of them has another candidate.
     """
-    settled = [annotator.settle(spectrum) for spectrum in queries]
+    with_ions = [annotator.assign_ion(spectrum) for spectrum in queries]
     ranked = rank_spectra(
-        annotator, settled, source, QueryFilter(), n_jobs=n_jobs, progress=progress
+        annotator, with_ions, source, QueryFilter(), n_jobs=n_jobs, progress=progress
     )
     lists = list(_with_truth(blocks, ranked))
     counts = Counter(each.block for each in lists)
@@ -90,10 +90,10 @@ def calibrate(
         [each.evidence for each in lists], [each.place for each in lists], np.array(shares)
     )
     shares_known = _shares_of_known([each.ranked for each in lists], weights)
-    settled_lists = [_settled(each, weights, shares_known) for each in lists]
+    final_lists = [_at_shares(each, weights, shares_known) for each in lists]
     ranks = [
         rank_of_truth(each.block, evidence.scores, each.place)
-        for each, evidence in zip(lists, settled_lists, strict=True)
+        for each, evidence in zip(lists, final_lists, strict=True)
     ]
     figures = CalibrationFigures(
         n_queries=len(lists),
@@ -102,7 +102,7 @@ def calibrate(
         hit_at_1=float(expected_hits(ranks, 1).mean()),
         hit_at_5=float(expected_hits(ranks, 5).mean()),
     )
-    return Calibration(weights, _fitted_probability(lists, settled_lists, shares), figures)
+    return Calibration(weights, _fitted_probability(lists, final_lists, shares), figures)
 
 
 class _Listed(NamedTuple):
@@ -128,9 +128,9 @@ def _with_truth(blocks: Sequence[str], ranked: Iterable[Ranked | Unranked]) -> I
             yield _Listed(block, found, int(places[0]))
 
 
-def _settled(listed: _Listed, weights: Mapping[str, float], shares: KnownShares) -> Evidence:
+def _at_shares(listed: _Listed, weights: Mapping[str, float], shares: KnownShares) -> Evidence:
     """Return a list's evidence under fitted weights and shares of known compounds."""
-    return listed.evidence.settled(weights, shares)
+    return listed.evidence.at_shares(weights, shares)
 
 
 def _fitted_probability(
@@ -150,4 +150,4 @@ def _fitted_probability(
 
 def _shares_of_known(ranked: Sequence[Ranked], weights: Mapping[str, float]) -> KnownShares:
     pooled = (query.evidence for query in ranked if query.evidence is not None)
-    return shares_of_known(e.settled(weights, DEFAULT_SHARES) for e in pooled)
+    return shares_of_known(e.at_shares(weights, DEFAULT_SHARES) for e in pooled)

@@ -371,7 +371,7 @@ def test_parts_keep_a_match_that_is_not_listed() -> None:
         raw, defaults().weights, np.zeros(2, np.bool_), analogues=analogues
     )
     found = ListScores(evidence.scores, 7, evidence)
-    query = Query.settle(spectrum_of(CAFFEINE, 110.0713))
+    query = Query.assign_ion(spectrum_of(CAFFEINE, 110.0713))
     made = Draft(query, found, np.arange(0), (), 2, tuple(shown[:3]))
     again = outcome_from_json(json.loads(json.dumps(outcome_to_json(made))), defaults().weights)
     assert isinstance(again, Draft)
@@ -388,7 +388,7 @@ def test_what_explains_a_query_is_kept_by_the_journal(tmp_path: Path) -> None:
     )
     logits = np.array([0.5, -1.25, 3.0], np.float32)
     packed = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    query = Query.settle(spectrum_of(CAFFEINE, 110.0713))
+    query = Query.assign_ion(spectrum_of(CAFFEINE, 110.0713))
     lists = ListScores(np.array([-1.0, -2.0]), 1)
     made = Draft(query, lists, np.arange(2), rows, 2, explainer=Explainer(logits, packed))
     path = tmp_path / "x.part"

@@ -8,7 +8,7 @@ from shared_data import shared
 from specvae.molecules import mobile_hydrogens
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.fragments import FragmentTable
-from specvae.molecules.mobile_hydrogens import settle_hydrogens
+from specvae.molecules.mobile_hydrogens import place_hydrogens
 from specvae.molecules.molecule import Molecule
 
 # The form that is wanted, and others of the same first block. Its InChI is tried, too.
@@ -135,13 +135,13 @@ def test_inchi_is_asked_only_where_its_answer_is_not_certain(
 
     monkeypatch.setattr(mobile_hydrogens, "_first_block", first_block)
     mol = Chem.MolFromSmiles(smiles)
-    settled = settle_hydrogens(mol)
+    placed = place_hydrogens(mol)
     if wanted is None:
         assert not asked
-        assert Chem.MolToInchiKey(mol)[:14] == Chem.MolToInchiKey(settled)[:14]  # type: ignore[no-untyped-call]
+        assert Chem.MolToInchiKey(mol)[:14] == Chem.MolToInchiKey(placed)[:14]  # type: ignore[no-untyped-call]
     else:
         assert Chem.MolToSmiles(mol) in asked
-        assert Chem.MolToSmiles(settled) == Chem.MolToSmiles(Chem.MolFromSmiles(wanted))
+        assert Chem.MolToSmiles(placed) == Chem.MolToSmiles(Chem.MolFromSmiles(wanted))
 
 
 def test_the_inchi_that_was_read_answers_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,8 +159,8 @@ def test_the_inchi_that_was_read_answers_for_itself(monkeypatch: pytest.MonkeyPa
     assert asked == [expected]
     # One that says another compound decides nothing.
     mol = Chem.MolFromInchi(inchi)  # type: ignore[no-untyped-call]
-    settled = settle_hydrogens(mol, "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3")
-    assert Chem.MolToSmiles(settled) == expected
+    placed = place_hydrogens(mol, "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3")
+    assert Chem.MolToSmiles(placed) == expected
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
@@ -175,7 +175,7 @@ def test_groups_are_the_same_where_rdkit_is_asked_for_each_atom(
 @pytest.mark.parametrize("smiles", KEPT)
 def test_other_hydrogens_stay(smiles: str) -> None:
     mol = Chem.MolFromSmiles(smiles)
-    assert settle_hydrogens(mol) is mol
+    assert place_hydrogens(mol) is mol
 
 
 def test_a_structure_of_kekule_forms_has_one_table() -> None:

@@ -59,7 +59,7 @@ def test_each_candidate_is_parsed_once(
     table.write_text(f"query_id,smiles\n{rows}", encoding="utf-8")
     parsed.clear()
     with CandidateSource(table, annotator.layout, 10.0, ReadReport()) as source:
-        (ranked,) = rank_spectra(annotator, [annotator.settle(query)], source, QueryFilter())
+        (ranked,) = rank_spectra(annotator, [annotator.assign_ion(query)], source, QueryFilter())
         assert isinstance(ranked, Ranked)
         assert len(ranked.candidates) == len(CANDIDATES)
         assert ranked.evidence is not None

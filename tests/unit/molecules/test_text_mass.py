@@ -205,7 +205,7 @@ def query(mass: float) -> Query:
     ion = parse_adduct("[M+H]+")
     assert ion is not None
     mz = mass + 195.0877 - ion.neutral_mass(195.0877)
-    return Query.settle(
+    return Query.assign_ion(
         Spectrum(
             mz=np.array([50.0]),
             intensity=np.array([1.0]),

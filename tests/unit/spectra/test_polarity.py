@@ -1,7 +1,7 @@
 import pytest
 
 from specvae.spectra.adducts import default_adduct
-from specvae.spectra.polarity import charge_of, settle_polarity
+from specvae.spectra.polarity import charge_of, reconcile_polarity
 
 
 @pytest.mark.parametrize(
@@ -40,14 +40,14 @@ def test_species_then_ion_mode_then_charge_decide(
     expected: tuple[str | None, int | None, str | None],
     n_notes: int,
 ) -> None:
-    polarity = settle_polarity(adduct, charge, mode)
+    polarity = reconcile_polarity(adduct, charge, mode)
     assert polarity[:3] == expected
     assert len(polarity.notes) == n_notes
 
 
 def test_several_charges_are_not_taken_for_one() -> None:
     """An ion of two or three charges was taken for [M+H]+ where the ion mode was stated."""
-    polarity = settle_polarity(None, "2+ and 3+", "positive")
+    polarity = reconcile_polarity(None, "2+ and 3+", "positive")
     assert polarity.notes == ("several charges stated, the lowest taken (2+ and 3+)",)
     ion = default_adduct(polarity.ion_mode, polarity.charge)
     assert ion is not None
@@ -55,14 +55,14 @@ def test_several_charges_are_not_taken_for_one() -> None:
 
 
 def test_species_overrules_the_ion_mode() -> None:
-    polarity = settle_polarity("[M+H]+", "1+", "negative")
+    polarity = reconcile_polarity("[M+H]+", "1+", "negative")
     assert polarity[:3] == ("[M+H]+", 1, "positive")
     assert polarity.notes == ("ion mode overruled by ion species (negative, [M+H]+)",)
 
 
 @pytest.mark.parametrize("text", ["[M+H]+ [M+Na]+", "[M+H]+ or [M+Na]+", "[M+H]<sup>+</sup>/M+Na"])
 def test_of_several_ion_species_the_first_is_taken(text: str) -> None:
-    polarity = settle_polarity(text, None, None)
+    polarity = reconcile_polarity(text, None, None)
     assert (polarity.adduct, polarity.charge) == ("[M+H]+", 1)
     assert polarity.notes == (f"first of several ion species taken ({text})",)
 
@@ -86,18 +86,18 @@ def test_of_several_ion_species_the_first_is_taken(text: str) -> None:
 def test_groups_and_charge_overrule_the_charge_behind_a_species(
     species: str, charge: str | None, name: str, n_notes: int
 ) -> None:
-    polarity = settle_polarity(species, charge, None)
+    polarity = reconcile_polarity(species, charge, None)
     assert polarity.adduct == name
     assert len(polarity.notes) == n_notes
 
 
 @pytest.mark.parametrize("text", ["[M+H]+;", "M+H,", "[M+H]+ 194.08", "[M+H]+ 194"])
 def test_what_stands_behind_one_ion_species_is_no_other(text: str) -> None:
-    assert settle_polarity(text, None, None) == ("[M+H]+", 1, "positive", ())
+    assert reconcile_polarity(text, None, None) == ("[M+H]+", 1, "positive", ())
 
 
 def test_a_quotient_is_one_ion_species() -> None:
-    assert settle_polarity("M+2H/2", None, None) == ("[M+2H]2+", 2, "positive", ())
+    assert reconcile_polarity("M+2H/2", None, None) == ("[M+2H]2+", 2, "positive", ())
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_a_quotient_is_one_ion_species() -> None:
     ],
 )
 def test_a_charge_without_size_may_tell_the_ion_mode(text: str, mode: str | None) -> None:
-    assert settle_polarity(None, text, None)[1:] == (None, mode, ())
+    assert reconcile_polarity(None, text, None)[1:] == (None, mode, ())
     # The field for the ion mode says it outright.
-    assert settle_polarity(None, text, "positive").ion_mode == "positive"
+    assert reconcile_polarity(None, text, "positive").ion_mode == "positive"
 
 
 @pytest.mark.parametrize(
@@ -139,20 +139,20 @@ def test_a_charge_without_size_may_tell_the_ion_mode(text: str, mode: str | None
 def test_an_unknown_species_is_as_none_stated(
     adduct: str, charge: str | None, mode: str | None, expected: tuple[int | None, str]
 ) -> None:
-    polarity = settle_polarity(adduct, charge, mode)
+    polarity = reconcile_polarity(adduct, charge, mode)
     assert polarity[:3] == (None, *expected)
     assert f"ion species stated as unknown ({adduct})" in polarity.notes
 
 
 def test_an_ion_mode_that_is_not_understood_is_said_and_the_charge_counts() -> None:
-    polarity = settle_polarity(None, "1-", "photoionization")
+    polarity = reconcile_polarity(None, "1-", "photoionization")
     assert polarity[:3] == (None, -1, "negative")
     assert polarity.notes == ("ion mode not understood (photoionization)",)
-    assert settle_polarity(None, "1-", "N.A.").notes == ()
+    assert reconcile_polarity(None, "1-", "N.A.").notes == ()
 
 
 def test_a_stated_charge_overrules_the_ion_mode() -> None:
-    polarity = settle_polarity(None, "1-", "positive")
+    polarity = reconcile_polarity(None, "1-", "positive")
     assert polarity[:3] == (None, -1, "negative")
     assert polarity.notes == ("ion mode overruled by charge (positive, -1)",)
 
@@ -169,13 +169,13 @@ def test_a_stated_charge_overrules_the_ion_mode() -> None:
 )
 def test_losses_and_multiples_of_a_species_with_an_unknown_carrier(text: str, name: str) -> None:
     """MZmine writes such; they were taken for [M+H]+, or for a negative ion."""
-    settled = settle_polarity(text, None, None)
-    assert settled.adduct == name
-    assert settled.notes == (f"ion species stated as unknown ({text})",)
+    found = reconcile_polarity(text, None, None)
+    assert found.adduct == name
+    assert found.notes == (f"ion species stated as unknown ({text})",)
 
 
 @pytest.mark.parametrize(
-    ("adduct", "charge", "settled"),
+    ("adduct", "charge", "found"),
     [
         ("[M+2H]+", "2+", ("[M+2H]2+", 2)),
         ("[M+2H]1+", "2", ("[M+2H]2+", 2)),
@@ -184,11 +184,11 @@ def test_losses_and_multiples_of_a_species_with_an_unknown_carrier(text: str, na
     ],
 )
 def test_groups_and_charge_of_a_record_overrule_the_charge_behind_the_species(
-    adduct: str, charge: str, settled: tuple[str, int]
+    adduct: str, charge: str, found: tuple[str, int]
 ) -> None:
-    polarity = settle_polarity(adduct, charge, None)
-    assert polarity[:2] == settled
-    said = f"{adduct}, {settled[1]:+d}"
+    polarity = reconcile_polarity(adduct, charge, None)
+    assert polarity[:2] == found
+    said = f"{adduct}, {found[1]:+d}"
     assert polarity.notes == (
         f"charge behind the ion species overruled by the record's own ({said})",
     )
@@ -201,7 +201,7 @@ def test_groups_and_charge_of_a_record_overrule_the_charge_behind_the_species(
 def test_a_species_that_the_charge_does_not_speak_against_stays(
     adduct: str, charge: str | None
 ) -> None:
-    assert settle_polarity(adduct, charge, None).adduct == adduct
+    assert reconcile_polarity(adduct, charge, None).adduct == adduct
 
 
 @pytest.mark.parametrize(

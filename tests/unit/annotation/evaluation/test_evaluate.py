@@ -24,11 +24,11 @@ from specvae.spectra.spectrum import Spectrum
 CAFFEINE, ASPIRIN, ETHANOL = "RYYVLZVUVIJVGH", "BSYNRYMUTXBXSQ", "LFQSCWFLJHTTHZ"
 
 
-def settled(query_id: str, ion_mode: str | None = None) -> Query:
+def query_of(query_id: str, ion_mode: str | None = None) -> Query:
     spectrum = Spectrum(
         mz=np.array([50.0]), intensity=np.array([1.0]), query_id=query_id, ion_mode=ion_mode
     )
-    return Query.settle(spectrum)
+    return Query.assign_ion(spectrum)
 
 
 def ranked_query(
@@ -41,7 +41,7 @@ def ranked_query(
         inchikey=np.array(list(scores), dtype=object), name=empty, id=empty,
     )  # fmt: skip
     return Ranked(
-        settled(query_id), candidates, np.zeros((n, 1), np.uint8),
+        query_of(query_id), candidates, np.zeros((n, 1), np.uint8),
         ListScores(np.array(list(scores.values())), 1), np.full(n, blind), np.zeros(8),
     )  # fmt: skip
 
@@ -133,7 +133,7 @@ def test_truths_that_the_fragment_score_was_fitted_to_are_counted() -> None:
         {"positive": positive, "negative": negative},
     )
     ranked = [
-        replace(ranked_query(name, {CAFFEINE: 0.0, ASPIRIN: 1.0}), query=settled(name, mode))
+        replace(ranked_query(name, {CAFFEINE: 0.0, ASPIRIN: 1.0}), query=query_of(name, mode))
         for name, mode in (("known", "positive"), ("other mode", "negative"), ("new", "positive"))
     ]
     truth = {"known": CAFFEINE, "other mode": CAFFEINE, "new": ASPIRIN}

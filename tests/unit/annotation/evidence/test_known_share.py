@@ -5,8 +5,8 @@ import pytest
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.known_share import (
+    at_estimated_shares,
     log_odds_known,
-    settle,
     share_interval,
     shares_at,
     shares_of_known,
@@ -24,7 +24,7 @@ HERE, THERE, NOWHERE = "here", "there", "nowhere"
 
 
 def evidence(scores: list[float], kinds: list[str], library: list[float] | None = None) -> Evidence:
-    """Return evidence that was settled for equal shares, so that scores are what is given.
+    """Return evidence at equal shares, so that scores are what is given.
 
     What own spectra say, nats, is added to them.
     """
@@ -47,7 +47,7 @@ def run(*parts: tuple[int, str]) -> list[Evidence]:
 def test_log_odds_are_of_measured_against_unmeasured_candidates() -> None:
     scores = [0.0, 0.0, np.log(4.0)]
     assert log_odds_known(evidence(scores, [HERE, THERE, NOWHERE])) == pytest.approx(np.log(0.5))
-    at_default = evidence(scores, [HERE, THERE, NOWHERE]).settled(WEIGHTS, DEFAULT_SHARES)
+    at_default = evidence(scores, [HERE, THERE, NOWHERE]).at_shares(WEIGHTS, DEFAULT_SHARES)
     assert log_odds_known(at_default) == pytest.approx(np.log((0.8 + 0.2) / 4.0))
 
 
@@ -99,9 +99,9 @@ def test_the_estimate_does_not_depend_on_the_shares_that_the_evidence_assumes() 
     kinds = [HERE, HERE, THERE, NOWHERE, NOWHERE]
     found = [evidence(rng.normal(0.0, 2.0, 5).tolist(), kinds) for _ in range(60)]
     shares = shares_of_known(found)
-    others = [e.settled(WEIGHTS, KnownShares(0.7, 0.05)) for e in found]
+    others = [e.at_shares(WEIGHTS, KnownShares(0.7, 0.05)) for e in found]
     assert shares_of_known(others) == pytest.approx(shares, abs=1e-6)
-    assert {e.shares for e in settle(found, WEIGHTS)} == {shares}
+    assert {e.shares for e in at_estimated_shares(found, WEIGHTS)} == {shares}
 
 
 @pytest.mark.parametrize("height", [-1_000.0, -70.0, 0.0, 70.0, 1_000.0])

@@ -20,7 +20,7 @@ from specvae.annotation.evidence.own_spectra import KnownShares
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.ranking.probability import default_probability
 from specvae.annotation.ranking.result import ListScores
-from specvae.annotation.ranking.settlement import Settlement
+from specvae.annotation.ranking.run_scoring import RunScoring
 
 ONES = dict.fromkeys(EVIDENCE_KINDS, 1.0)
 
@@ -61,8 +61,8 @@ def test_features_in_closed_form() -> None:
 
 
 def test_the_share_that_scores_assume_is_a_feature() -> None:
-    settled = evidence((0, 0, 0, 2), (0, 0, 0, 0)).settled(ONES, shares_at(0.1))
-    found = list_features(settled, 5)
+    final = evidence((0, 0, 0, 2), (0, 0, 0, 0)).at_shares(ONES, shares_at(0.1))
+    found = list_features(final, 5)
     assert found["share"] == pytest.approx(np.log(1 / 9))
     assert found["nearest_share"] == pytest.approx(0.6 * np.log(1 / 9))
     assert found["unknown_share"] == pytest.approx((1 - found["known"]) * np.log(1 / 9))
@@ -100,7 +100,7 @@ def test_a_model_of_fewer_features_takes_its_own() -> None:
 
 def test_a_listed_match_says_more_than_one_that_is_not_listed() -> None:
     """A library spectrum is like the query: is its compound listed, or only its isomers?"""
-    settlement = Settlement(defaults().weights, default_probability())
+    scoring = RunScoring(defaults().weights, default_probability())
     lists = [
         ListScores(pooled.scores, 20, pooled)
         for own in (4.0, -0.5)
@@ -113,7 +113,7 @@ def test_a_listed_match_says_more_than_one_that_is_not_listed() -> None:
             )
         ]
     ]
-    listed, unlisted = (settlement.probabilities(each) for each in lists)
+    listed, unlisted = (scoring.probabilities(each) for each in lists)
     assert listed is not None
     assert unlisted is not None
     assert listed.log_odds_in_list > unlisted.log_odds_in_list + 2.0

@@ -10,7 +10,7 @@ from specvae.annotation.evidence.unbroken import guessed_scores
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.ranking.probability import default_probability
 from specvae.annotation.ranking.result import ListScores
-from specvae.annotation.ranking.settlement import Settlement
+from specvae.annotation.ranking.run_scoring import RunScoring
 
 FRAGMENTS = EVIDENCE_KINDS.index("fragments")
 
@@ -62,9 +62,9 @@ def lists(guess: float | None, unbroken: float) -> ListScores:
 
 def test_the_first_candidate_is_no_likelier_for_what_was_not_compared() -> None:
     """The fifty counted as if their fragments were the worst: hardly any chance was left them."""
-    settlement = Settlement(defaults().weights, default_probability())
+    scoring = RunScoring(defaults().weights, default_probability())
     cut, whole, as_worst = (
-        settlement.probabilities(found)
+        scoring.probabilities(found)
         for found in (lists(3.0, -20.0), lists(None, 3.0), lists(None, -20.0))
     )
     assert cut is not None

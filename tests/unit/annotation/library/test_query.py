@@ -57,7 +57,7 @@ def test_what_is_stated_comes_before_what_is_assumed(
     remarks: tuple[str, ...],
 ) -> None:
     spectrum = replace(UNNAMED, **stated)  # type: ignore[arg-type]
-    query = Query.settle(spectrum, Assumptions.parse(*assumed))
+    query = Query.assign_ion(spectrum, Assumptions.parse(*assumed))
     assert (query.adduct, query.ion_mode, query.remarks) == (adduct, ion_mode, remarks)
     # Whatever looks at the spectrum sees the same ion.
     assert query.spectrum.ion == query.ion
@@ -66,19 +66,22 @@ def test_what_is_stated_comes_before_what_is_assumed(
 
 def test_notes_of_the_reader_come_first() -> None:
     noted = replace(UNNAMED, ion_mode="positive", notes=("first of several precursors",))
-    assert Query.settle(noted).remarks == ("first of several precursors", "adduct taken as [M+H]+")
+    assert Query.assign_ion(noted).remarks == (
+        "first of several precursors",
+        "adduct taken as [M+H]+",
+    )
 
 
 def test_neutral_mass_is_of_the_ion_that_is_assumed() -> None:
-    assert Query.settle(UNNAMED).neutral_mass is None
-    citric_acid = Query.settle(UNNAMED, Assumptions(ion_mode="negative"))
+    assert Query.assign_ion(UNNAMED).neutral_mass is None
+    citric_acid = Query.assign_ion(UNNAMED, Assumptions(ion_mode="negative"))
     assert citric_acid.neutral_mass == pytest.approx(192.0270, abs=1e-4)
     unmeasured = replace(UNNAMED, precursor_mz=None)
-    assert Query.settle(unmeasured, Assumptions(ion_mode="negative")).neutral_mass is None
+    assert Query.assign_ion(unmeasured, Assumptions(ion_mode="negative")).neutral_mass is None
 
 
 def test_fragments_have_the_sign_of_the_ion_that_is_assumed() -> None:
-    query = Query.settle(UNNAMED, Assumptions(ion_mode="negative"))
+    query = Query.assign_ion(UNNAMED, Assumptions(ion_mode="negative"))
     assert Peaks.of(query.spectrum).ion_mode == "negative"
 
 
@@ -113,11 +116,11 @@ def test_a_spectrum_without_fragments_is_said(mz: list[float], adduct: str, is_s
     spectrum = replace(
         UNNAMED, mz=np.array(mz), intensity=np.ones(len(mz)), adduct=adduct, ion_mode=None
     )
-    assert (NO_FRAGMENTS in Query.settle(spectrum).remarks) == is_said
+    assert (NO_FRAGMENTS in Query.assign_ion(spectrum).remarks) == is_said
 
 
 def test_without_a_precursor_nothing_is_said_of_fragments() -> None:
-    assert Query.settle(replace(UNNAMED, precursor_mz=None, adduct="[M-H]-")).remarks == ()
+    assert Query.assign_ion(replace(UNNAMED, precursor_mz=None, adduct="[M-H]-")).remarks == ()
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,7 @@ def test_without_a_precursor_nothing_is_said_of_fragments() -> None:
 def test_a_spectrum_of_electron_ionisation_says_so(
     fields: dict[str, object], is_said: bool
 ) -> None:
-    query = Query.settle(replace(UNNAMED, adduct="[M]+", **fields))  # type: ignore[arg-type]
+    query = Query.assign_ion(replace(UNNAMED, adduct="[M]+", **fields))  # type: ignore[arg-type]
     assert (ELECTRON_IONISATION in query.remarks) == is_said
 
 
@@ -155,7 +158,7 @@ def test_peaks_that_cannot_be_of_the_precursor_or_are_coarse(
 ) -> None:
     heights = np.array([10.0, 100.0])[-len(mz) :]
     spectrum = replace(UNNAMED, mz=np.array(mz), intensity=heights, adduct=adduct)
-    assert Query.settle(spectrum).remarks == remarks
+    assert Query.assign_ion(spectrum).remarks == remarks
 
 
 @pytest.mark.parametrize(
@@ -182,7 +185,7 @@ def test_ions_that_may_be_of_two_molecules_are_told(
     spectrum = replace(
         UNNAMED, mz=mz, intensity=heights, precursor_mz=precursor, adduct=adduct, ion_mode=mode
     )
-    found = [remark for remark in Query.settle(spectrum).remarks if remark.startswith(HALF)]
+    found = [remark for remark in Query.assign_ion(spectrum).remarks if remark.startswith(HALF)]
     assert found == ([] if said is None else [f"{HALF} {said}"])
 
 
@@ -198,9 +201,9 @@ def test_fragments_that_may_be_noise(fragment: float, remarks: tuple[str, ...]) 
     spectrum = replace(
         UNNAMED, mz=peaks, intensity=np.array([fragment, 100.0, 9.0]), adduct="[M-H]-"
     )
-    assert Query.settle(spectrum).remarks == remarks
+    assert Query.assign_ion(spectrum).remarks == remarks
     alone = replace(spectrum, mz=peaks[1:], intensity=spectrum.intensity[1:])
-    assert Query.settle(alone).remarks == (NO_FRAGMENTS,)
+    assert Query.assign_ion(alone).remarks == (NO_FRAGMENTS,)
     unknown = replace(UNNAMED, mz=peaks, intensity=spectrum.intensity, precursor_mz=None)
     assert unknown.has_fragments
     assert unknown.highest_fragment == 1.0
@@ -212,10 +215,10 @@ def test_fragments_that_may_be_noise(fragment: float, remarks: tuple[str, ...]) 
 )
 def test_masses_that_a_rounded_precursor_may_stand_for(adduct: str, mass: float) -> None:
     """Two Th either way: of a doubly charged ion 4 Da, of a dimer 1 Da."""
-    ion = Query.settle(replace(UNNAMED, adduct=adduct))
+    ion = Query.assign_ion(replace(UNNAMED, adduct=adduct))
     assert ion.neutral_mass == pytest.approx(mass, abs=2e-4)
     reach = 2.0 * {"[M-2H]2-": 2.0, "[2M-H]-": 0.5}.get(adduct, 1.0)
     steps = np.array([-1.01, -0.99, 0.0, 0.99, 1.01])
     assert ion.may_have(mass + reach * steps).tolist() == [False, True, True, True, False]
-    unknown = Query.settle(replace(UNNAMED, precursor_mz=None, adduct=adduct))
+    unknown = Query.assign_ion(replace(UNNAMED, precursor_mz=None, adduct=adduct))
     assert unknown.may_have(np.array([1.0, 1e4])).all()

@@ -132,7 +132,7 @@ def test_an_explained_peak_that_may_be_an_isotope_says_so(tmp_path: Path) -> Non
         for at, formula in zip(measured.mz, ("C2H3N+", "C2H4N+"), strict=True)
     )
     explanation = replace(answer.explanation, peaks=peaks, second_peaks=())
-    query = Query.settle(measured)
+    query = Query.assign_ion(measured)
     page = Page(source([replace(answer, query=query, explanation=explanation)], tmp_path))
     said = [row[1] for row in page.json["d1"]["first"]["peaks"]]
     assert said == [
@@ -148,7 +148,7 @@ def test_without_fragments_the_term_is_how_readily_a_candidate_stays_whole(tmp_p
         mz=np.array([answer.query.spectrum.precursor_mz]),
         intensity=np.array([1.0]),
     )
-    shown = Page(source([replace(answer, query=Query.settle(whole))], tmp_path)).json["d1"]
+    shown = Page(source([replace(answer, query=Query.assign_ion(whole))], tmp_path)).json["d1"]
     names = [name for name, *_ in shown["terms"]]
     assert "how readily it stays whole" in names
     assert "fragments" not in names
@@ -196,14 +196,14 @@ def test_a_normalized_collision_energy_is_shown(tmp_path: Path) -> None:
     measured = replace(
         answer.query.spectrum, collision_energy=None, normalized_collision_energy=35.0
     )
-    shown = Page(source([replace(answer, query=Query.settle(measured))], tmp_path)).json["d1"]
+    shown = Page(source([replace(answer, query=Query.assign_ion(measured))], tmp_path)).json["d1"]
     assert "35 % normalized energy" in shown["facts"]
 
 
 def test_the_page_tells_the_ion_and_the_remarks_of_a_candidate(tmp_path: Path) -> None:
     tried = Assumptions.parse(tried="[M+H]+,[M+Na]+")
     found = result("q", (-1.0,))
-    query = Query.settle(replace(found.query.spectrum, adduct=None, ion_mode="positive"), tried)
+    query = Query.assign_ion(replace(found.query.spectrum, adduct=None, ion_mode="positive"), tried)
     best = replace(found.annotations[0], adduct="[M+Na]+", exact_mass=300.0)
     text = source([replace(found, query=query, annotations=(best,))], tmp_path)
     (row,) = rows_of(text)
@@ -377,7 +377,7 @@ def test_scores_are_said_to_be_no_probabilities_until_they_are_calibrated(tmp_pa
 def test_everything_that_a_file_can_name_is_harmless(tmp_path: Path, nasty: str) -> None:
     results: list[QueryResult] = [
         result(nasty, name=nasty, smiles=nasty),
-        replace(explained(nasty), query=Query.settle(spectrum(nasty))),
+        replace(explained(nasty), query=Query.assign_ion(spectrum(nasty))),
         unranked(nasty, nasty),
     ]
     path = tmp_path / "report.html"
@@ -420,7 +420,7 @@ def test_only_the_first_candidates_are_drawn_and_listed(tmp_path: Path) -> None:
 
 
 def test_a_spectrum_shows_its_strongest_peaks(tmp_path: Path) -> None:
-    one = replace(result("q"), query=Query.settle(spectrum("q", n_peaks=1000)))
+    one = replace(result("q"), query=Query.assign_ion(spectrum("q", n_peaks=1000)))
     shown = Page(source([one], tmp_path)).json["d1"]["query"]
     assert len(shown["mz"]) == len(shown["height"]) == html.N_STICKS
     assert shown["height"][-1] == 100.0
@@ -431,7 +431,7 @@ def test_each_of_many_queries_takes_little_room(tmp_path: Path) -> None:
     answers = []
     for n in range(0, 1000, 10):
         smiles = "C" * (n % 50 + 1) + "N" * (n // 50 + 1) + "c1ccccc1OC(=O)C1CCCCC1"
-        answer = replace(explained(), query=Query.settle(spectrum(f"query {n}", 60)))
+        answer = replace(explained(), query=Query.assign_ion(spectrum(f"query {n}", 60)))
         best = replace(answer.annotations[0], smiles=smiles, molecule=Molecule.parse(smiles))
         answers.append(replace(answer, annotations=(best,) * 10))
     path = tmp_path / "report.html"

@@ -41,7 +41,7 @@ def named(answer: Answer, query_id: str, probability: float | None = None) -> An
     best, *others = answer.annotations
     if probability is not None:
         best = replace(best, probability=probability)
-    query = Query.settle(replace(answer.query.spectrum, query_id=query_id))
+    query = Query.assign_ion(replace(answer.query.spectrum, query_id=query_id))
     return replace(answer, query=query, annotations=(best, *others))
 
 
@@ -169,7 +169,7 @@ def test_a_candidate_that_is_hardly_behind_is_not_called_best(
 def crowded(n: int) -> Answer:
     """Return an answer with as much behind it as a real one has."""
     answer = explained()
-    query = Query.settle(spectrum(f"query {n}", 80))
+    query = Query.assign_ion(spectrum(f"query {n}", 80))
     mz = query.spectrum.mz
     first, second = (
         tuple(

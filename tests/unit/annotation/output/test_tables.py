@@ -65,12 +65,12 @@ def annotation(
 
 
 def answer(found: Spectrum, *rows: Annotation) -> Answer:
-    return Answer(Query.settle(found), rows, len(rows))
+    return Answer(Query.assign_ion(found), rows, len(rows))
 
 
 def unranked(query_id: str, status: str, precursor_mz: float | None = None) -> Unranked:
     found = spectrum(query_id, precursor_mz=precursor_mz)
-    query = None if precursor_mz is None else Query.settle(found)
+    query = None if precursor_mz is None else Query.assign_ion(found)
     return Unranked(query_id, Refusal(Cause.NO_PRECURSOR, status), query)
 
 
@@ -102,7 +102,7 @@ def test_delimited_rows_have_the_contract_columns(format: str, delimiter: str) -
 
 
 def test_the_status_joins_what_was_decided() -> None:
-    assumed = Query.settle(spectrum("q", adduct=None, ion_mode="positive"))
+    assumed = Query.assign_ion(spectrum("q", adduct=None, ion_mode="positive"))
     answers: list[QueryResult] = [
         Answer(assumed, (annotation(1, -1.0),), 1),
         Unranked("q", Refusal(Cause.NOT_LISTED), assumed, (*assumed.remarks, "a; b")),
@@ -390,7 +390,7 @@ def test_mztab_states_the_formula_of_a_cation_without_its_charge() -> None:
 
 def test_mztab_names_the_ion_by_which_the_best_candidate_has_its_mass() -> None:
     tried = Assumptions.parse(tried="[M+H]+,[M+Na]+")
-    query = Query.settle(spectrum("q", adduct=None, ion_mode="positive"), tried)
+    query = Query.assign_ion(spectrum("q", adduct=None, ion_mode="positive"), tried)
     best = replace(annotation(1, -1.0), adduct="[M+Na]+")
     other = replace(annotation(2, -2.0, ISOCAFFEINE), adduct="[M+H]+")
     file = mztab([Answer(query, (best, other), 2)])

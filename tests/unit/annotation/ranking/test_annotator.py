@@ -34,7 +34,7 @@ def annotator() -> Annotator:
 
 def test_a_query_without_ion_mode_is_explained_in_the_mode_that_the_model_knows() -> None:
     """Its fragments are scored and shown as the negative ions that its status names."""
-    query = tiny_annotator(("negative",)).settle(
+    query = tiny_annotator(("negative",)).assign_ion(
         replace(QUERY, adduct=None, ion_mode=None, precursor_mz=193.0731)
     )
     assert query.remarks == ("adduct taken as [M-H]-",)

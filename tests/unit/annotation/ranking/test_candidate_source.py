@@ -27,7 +27,7 @@ from specvae.spectra.spectrum import Spectrum
 
 
 def test_candidates_by_mass_are_one_per_first_block(tmp_path: Path) -> None:
-    found = by_mass(tmp_path).find(Query.settle(QUERY))
+    found = by_mass(tmp_path).find(Query.assign_ion(QUERY))
     assert isinstance(found, CandidateSet)
     assert found.name.tolist() == ["caffeine"]
 
@@ -43,15 +43,15 @@ def test_candidates_by_mass_are_one_per_first_block(tmp_path: Path) -> None:
     ],
 )
 def test_why_there_are_no_candidates(tmp_path: Path, query: Spectrum, status: str) -> None:
-    assert str(by_mass(tmp_path).find(Query.settle(query))) == status
+    assert str(by_mass(tmp_path).find(Query.assign_ion(query))) == status
 
 
 def test_listed_candidates_need_no_mass(tmp_path: Path) -> None:
     source = table(tmp_path / "ids.csv", f"query_id,smiles\nq,{ASPIRIN}\nq,{CAFFEINE}\nr,CCO\n")
-    found = source.find(Query.settle(replace(QUERY, precursor_mz=None)))
+    found = source.find(Query.assign_ion(replace(QUERY, precursor_mz=None)))
     assert isinstance(found, CandidateSet)
     assert len(found) == 2
-    other = source.find(Query.settle(replace(QUERY, query_id="s")))
+    other = source.find(Query.assign_ion(replace(QUERY, query_id="s")))
     assert other == Refusal(Cause.NOT_LISTED)
 
 
@@ -79,7 +79,7 @@ def test_of_isotopologues_listed_for_a_query_the_one_that_it_can_be_is_ranked(
             precursor_mz=adduct.precursor_mz(parse_molecule(text).exact_mass),
             adduct=adduct.name,
         )
-        found = source.find(Query.settle(query))
+        found = source.find(Query.assign_ion(query))
         assert isinstance(found, CandidateSet)
         assert found.smiles.tolist() == [text]
 
@@ -91,7 +91,7 @@ def test_a_pool_is_closed_with_its_source(tmp_path: Path, name: str) -> None:
     layout = get_layout("morgan4096")
     CandidatePool.build(structures, layout, path, n_jobs=1)
     with CandidateSource(path, layout, 10.0, ReadReport()) as source:
-        found = source.find(Query.settle(QUERY))
+        found = source.find(Query.assign_ion(QUERY))
         assert isinstance(found, CandidateSet)
         assert found.name.tolist() == ["caffeine"]
     # HDF5 opens no file for writing that is open for reading.
@@ -129,7 +129,7 @@ def test_candidates_by_formula_elements_and_compound(
         (tmp_path / "no.txt").write_text(f"{CAFFEINE}\n", encoding="utf-8")
         asked = {"exclude": [tmp_path / "no.txt"]}
     with CandidateSource(path, layout, 1e6, ReadReport(), 1, Restriction.of(**asked)) as source:
-        found = source.find(Query.settle(QUERY))
+        found = source.find(Query.assign_ion(QUERY))
     if names:
         assert isinstance(found, CandidateSet)
         assert sorted(found.name.tolist()) == sorted(names)
@@ -153,7 +153,7 @@ def test_a_salt_is_left_out_by_its_own_key_and_its_parent_s(
     restriction = Restriction.of(exclude=[excluded])
     with CandidateSource(path, layout, 1e6, ReadReport(), 1, restriction) as source:
         said = "no candidate left by --exclude"
-        assert source.find(Query.settle(QUERY)) == Refusal(Cause.NONE_LIKE_THAT, said)
+        assert source.find(Query.assign_ion(QUERY)) == Refusal(Cause.NONE_LIKE_THAT, said)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_compound_that_is_not_listed_may_be_the_query_s(tmp_path: Path) -> Non
         layout, report = get_layout("morgan4096"), ReadReport()
         source = CandidateSource(path, layout, ppm, report, restriction=restriction)
         assumed = Assumptions.parse(tried="[M+H]+,[M+Na]+")
-        return source.may_be(Query.settle(query, assumed), caffeine, CAFFEINE, adduct)
+        return source.may_be(Query.assign_ion(query, assumed), caffeine, CAFFEINE, adduct)
 
     def may_be(query: Spectrum, **options: object) -> bool:
         return absence(query, **options).is_unlisted  # type: ignore[arg-type]
@@ -232,7 +232,7 @@ def test_fingerprints_of_candidates_are_those_of_the_layout_that_is_asked_for(
         path = tmp_path / "c.h5"
     ethanol = replace(QUERY, precursor_mz=47.0491)
     with CandidateSource(path, layouts[0], 10.0, ReadReport()) as source:
-        sets = [source.find(Query.settle(query)) for query in (ethanol, QUERY)]
+        sets = [source.find(Query.assign_ion(query)) for query in (ethanol, QUERY)]
         found = [one for one in sets if isinstance(one, CandidateSet)]
         assert [len(one) for one in found] == [1, 2]
         tables = source.packed(found, layouts, 1, Silence())

@@ -54,7 +54,7 @@ def test_counts_are_read_by_first_block(table: Path) -> None:
         "YAPQBXQYLJRXSA": 99.0,
         "QUNWUDVFRNGTCO": 0.0,
     }
-    assert counts.said == (
+    assert counts.summary == (
         f"counts: 3 compounds of {table} (pubmed_count); one of n is (1 + n)^0.5 as likely as one "
         "of none; rows without a count taken as 0 (1); rows that name no compound left out (1, "
         "first in line 5)"
@@ -124,9 +124,9 @@ def test_the_cells_of_a_spreadsheet_are_read(tmp_path: Path) -> None:
     path.write_bytes('\ufeffSMILES;"PubMed Count"\r\nCCO;"1 234"\r\nCCN;0\r\nCCC;5\r\n'.encode())
     counts = Counts.read(path)
     assert sorted(counts.by_block.values()) == [0.0, 5.0, 1234.0]
-    assert "without a count" not in counts.said
+    assert "without a count" not in counts.summary
     one = Counts.read(written(path, "smiles,count", "CCO,1"))
-    assert one.said.startswith("counts: 1 compound of")
+    assert one.summary.startswith("counts: 1 compound of")
 
 
 @pytest.mark.parametrize("columns", ["InChIKey,smiles,count", "InChIKey,inchi,count"])

@@ -55,7 +55,7 @@ def query(query_id: str, *mz: float, feature: str | None = "7", **changes: objec
         spectrum_of(THEOPHYLLINE, *mz or (69.0447,)), query_id=query_id, metadata=metadata,
         **changes,  # type: ignore[arg-type]
     )  # fmt: skip
-    return Query.settle(spectrum)
+    return Query.assign_ion(spectrum)
 
 
 def test_spectra_of_one_feature_agree_in_field_ion_and_precursor() -> None:

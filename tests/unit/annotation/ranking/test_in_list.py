@@ -9,8 +9,8 @@ from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.in_list import (
     dependence_lines,
+    final_probabilities,
     keep_probable,
-    settle_share,
     summary_lines,
 )
 from specvae.annotation.ranking.probability import SCORE_FEATURES, ProbabilityModel
@@ -31,7 +31,7 @@ MODEL = ProbabilityModel((), NONE, (1.0,) * N, (0.0, *NONE), (0.0, *NONE))
 EXPLANATION = Explanation()
 
 
-QUERY = Query.settle(
+QUERY = Query.assign_ion(
     Spectrum(
         mz=np.array([50.0]),
         intensity=np.array([1.0]),
@@ -54,21 +54,25 @@ def probabilities(result: QueryResult) -> list[float | None]:
 
 
 def test_share_scales_all_candidates_of_a_list_alike() -> None:
-    results, share = settle_share(MODEL, [result(0.6, 0.4), UNRANKED], 0.5)
+    results, share = final_probabilities(MODEL, [result(0.6, 0.4), UNRANKED], 0.5)
     assert share == 0.5
     assert probabilities(results[0]) == pytest.approx([0.3, 0.2])
     assert results[1] is UNRANKED
     surer = result(0.6, 0.4, log_odds=float(np.log(3.0)))
-    assert probabilities(settle_share(MODEL, [surer], 0.5)[0][0]) == pytest.approx([0.45, 0.3])
-    assert probabilities(settle_share(MODEL, [surer], 1.0)[0][0]) == pytest.approx([0.6, 0.4])
+    assert probabilities(final_probabilities(MODEL, [surer], 0.5)[0][0]) == pytest.approx(
+        [0.45, 0.3]
+    )
+    assert probabilities(final_probabilities(MODEL, [surer], 1.0)[0][0]) == pytest.approx(
+        [0.6, 0.4]
+    )
 
 
 def test_a_list_by_a_rounded_mass_mostly_lacks_its_truth() -> None:
     """It says nothing of the run's share, of which it has a part."""
     rough = replace(result(0.6, 0.4, log_odds=5.0), window_share=0.02)
     accurate = [result(0.6, 0.4, log_odds=-1.0) for _ in range(30)]
-    alone, share = settle_share(MODEL, accurate, None)
-    beside, same = settle_share(MODEL, [rough, *accurate], None)
+    alone, share = final_probabilities(MODEL, accurate, None)
+    beside, same = final_probabilities(MODEL, [rough, *accurate], None)
     assert same == share
     assert probabilities(beside[1]) == probabilities(alone[0])
     held = np.exp(5.0) * 0.02 * share / (1.0 - 0.02 * share)
@@ -78,23 +82,23 @@ def test_a_list_by_a_rounded_mass_mostly_lacks_its_truth() -> None:
     assert "(estimated from 30 queries; " in first
     assert "fewer than 100 queries are ranked by an accurate precursor m/z, " in doubt
     # All of a run alone: the default share.
-    assert settle_share(MODEL, [rough], None)[1] == pytest.approx(MODEL.default_share)
+    assert final_probabilities(MODEL, [rough], None)[1] == pytest.approx(MODEL.default_share)
 
 
 def test_the_second_candidate_of_an_explanation_has_the_probability_of_its_row() -> None:
     answer = result(0.6, 0.4)
     explained = replace(answer, explanation=Explanation(second=answer.annotations[1]))
-    (settled,), _ = settle_share(MODEL, [explained], 0.5)
-    assert isinstance(settled, Answer)
-    assert settled.explanation is not None
-    assert settled.explanation.second == settled.annotations[1]
-    assert settled.annotations[1].probability == pytest.approx(0.2)
+    (final,), _ = final_probabilities(MODEL, [explained], 0.5)
+    assert isinstance(final, Answer)
+    assert final.explanation is not None
+    assert final.explanation.second == final.annotations[1]
+    assert final.annotations[1].probability == pytest.approx(0.2)
 
 
 def test_share_is_estimated_from_all_queries() -> None:
     sure, hopeless = result(1.0, log_odds=8.0), result(1.0, log_odds=-8.0)
-    _, high = settle_share(MODEL, [sure] * 150 + [hopeless] * 50, None)
-    _, low = settle_share(MODEL, [sure] * 50 + [hopeless] * 150, None)
+    _, high = final_probabilities(MODEL, [sure] * 150 + [hopeless] * 50, None)
+    _, low = final_probabilities(MODEL, [sure] * 50 + [hopeless] * 150, None)
     assert high == pytest.approx(0.75, abs=0.02)
     assert low == pytest.approx(0.31, abs=0.02)  # the default of 0.9 counts for 20 queries
 
@@ -205,4 +209,4 @@ def test_uncalibrated_rows_are_untouched() -> None:
     rows = tuple(replace(row, probability=None) for row in result(0.5).annotations)
     plain = replace(result(0.5), annotations=rows, log_odds_in_list=None)
     assert keep_probable(plain, 0.9) is plain
-    assert settle_share(MODEL, [plain], 0.5)[0] == [plain]
+    assert final_probabilities(MODEL, [plain], 0.5)[0] == [plain]

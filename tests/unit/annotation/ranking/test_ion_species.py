@@ -22,7 +22,7 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.present import Draft, draft
 from specvae.annotation.ranking.result import Cause, Ranked, Unranked
-from specvae.annotation.ranking.settlement import RunState
+from specvae.annotation.ranking.run_scoring import RunState
 from specvae.errors import ConfigError
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
@@ -59,7 +59,7 @@ def test_each_candidate_has_the_adduct_of_its_mass(
         (found,) = ranked(annotator, queries, source, assumed=tried)
         assert isinstance(found, Ranked)
         assert said(found) == "ok; adduct not stated, tried [M+H]+, [M+NH4]+"
-        answer = draft(annotator, found, None).answer(annotator.settlement, RunState())
+        answer = draft(annotator, found, None).answer(annotator.run_scoring, RunState())
         cells = {str(row["formula"]): row for row in rows(answer)}
         shares = dict(zip(("C8H13N5O2", "C8H10N4O2"), log_shares(tried.tried), strict=True))
         assert cells.keys() == shares.keys()
@@ -84,8 +84,8 @@ def test_parts_keep_the_adducts(tmp_path: Path, annotator: Annotator) -> None:
     made = draft(annotator, found, None, explained=False)
     again = outcome_from_json(json.loads(json.dumps(outcome_to_json(made))), None)
     assert isinstance(again, Draft)
-    settlement, run = annotator.settlement, RunState()
-    assert [*rows(again.answer(settlement, run))] == [*rows(made.answer(settlement, run))]
+    scoring, run = annotator.run_scoring, RunState()
+    assert [*rows(again.answer(scoring, run))] == [*rows(made.answer(scoring, run))]
 
 
 @pytest.mark.parametrize(
@@ -152,11 +152,11 @@ def test_species_that_cannot_be_tried(arguments: dict[str, str], complaint: str)
         Assumptions.parse(**arguments)
 
 
-def test_the_prior_stays_when_the_share_of_known_compounds_is_settled() -> None:
+def test_the_prior_stays_when_the_share_of_known_compounds_is_estimated() -> None:
     weights = dict.fromkeys(EVIDENCE_KINDS, 1.0)
     raw = np.arange(2.0 * len(EVIDENCE_KINDS)).reshape(2, -1)
     prior = np.log([0.75, 0.25])
     found = Evidence.from_raw(raw, weights, np.array([True, False]), prior=prior)
     assert found.scores == pytest.approx(raw.sum(axis=1) + prior + [np.log(0.8), 0.0])
-    settled = found.settled(weights, KnownShares(0.8, 0.1))
-    assert settled.scores - found.scores == pytest.approx([np.log(8.0 / 0.8), 0.0])
+    final = found.at_shares(weights, KnownShares(0.8, 0.1))
+    assert final.scores - found.scores == pytest.approx([np.log(8.0 / 0.8), 0.0])

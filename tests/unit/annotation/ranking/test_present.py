@@ -25,7 +25,7 @@ from specvae.annotation.ranking.result import (
     ListScores,
     Ranked,
 )
-from specvae.annotation.ranking.settlement import RunState, Settlement
+from specvae.annotation.ranking.run_scoring import RunScoring, RunState
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.molecule import Molecule
 
@@ -48,7 +48,7 @@ def scored(scores: list[float]) -> Ranked:
         strings[0], np.full(n, 16.0), inchikey=strings[1], name=strings[2], id=strings[2]
     )
     return Ranked(
-        Query.settle(QUERY), candidates, np.zeros((n, 512), np.uint8),
+        Query.assign_ion(QUERY), candidates, np.zeros((n, 512), np.uint8),
         ListScores(np.array(scores), 2), blind_scores=np.zeros(n), logits=np.zeros(4096),
     )  # fmt: skip
 
@@ -71,7 +71,7 @@ def test_a_stated_share_is_not_divided_where_the_library_has_one_ion_mode() -> N
             for measured, elsewhere in ((some, nothing), (nothing, some), (nothing, nothing))
         )
     )
-    both = Settlement(WEIGHTS, None)
+    both = RunScoring(WEIGHTS, None)
     one = replace(both, has_both_modes=False)
     for lists in (here, there, none):
         assert both.of_run([lists], 0.5).shares_for(lists) == pytest.approx((0.4, 0.1))
@@ -80,13 +80,13 @@ def test_a_stated_share_is_not_divided_where_the_library_has_one_ion_mode() -> N
     assert one.of_run([there], 0.5).shares_for(there) == (0.005, 0.5)
     # The odds of a known compound are what is stated, whatever the ion mode of its spectra.
     for lists in (here, there):
-        settled = one.settle(lists, one.of_run([lists], 0.8))
-        assert settled.scores[0] - settled.scores[1] == pytest.approx(np.log(0.8 / 0.2), abs=0.05)
+        final = one.final_scores(lists, one.of_run([lists], 0.8))
+        assert final.scores[0] - final.scores[1] == pytest.approx(np.log(0.8 / 0.2), abs=0.05)
 
 
 def shown(annotator: Annotator, ranked: Ranked, top: int | None, share: float = 0.5) -> Answer:
-    settlement = replace(annotator.settlement, weights=WEIGHTS)
-    return draft(annotator, ranked, top).answer(settlement, RunState(shares_at(share)), annotator)
+    scoring = replace(annotator.run_scoring, weights=WEIGHTS)
+    return draft(annotator, ranked, top).answer(scoring, RunState(shares_at(share)), annotator)
 
 
 def test_what_was_decided_about_a_structure_is_said(annotator: Annotator) -> None:
@@ -128,10 +128,10 @@ def test_ties_share_the_worst_rank_and_stand_in_order_of_keys(
 
 
 def test_probabilities_are_those_of_the_shown_candidates(annotator: Annotator) -> None:
-    settlement = replace(annotator.settlement, probability=FLAT)
+    scoring = replace(annotator.run_scoring, probability=FLAT)
     ranked = scored([-2.0, -1.0, -1.5])
-    answer = draft(annotator, ranked, 2).answer(settlement, RunState())
-    chances = settlement.probabilities(ranked.list_scores)
+    answer = draft(annotator, ranked, 2).answer(scoring, RunState())
+    chances = scoring.probabilities(ranked.list_scores)
     assert chances is not None
     expected = chances.given_in_list[[1, 2]].tolist()
     assert [row.probability for row in answer.annotations] == expected
@@ -146,10 +146,10 @@ def test_a_retention_time_does_not_say_whether_the_truth_is_listed(annotator: An
         elution=Elution(300.0, np.array([3.0, 0.0, 0.0])),
     )
     listed = ListScores(found.scores, 2, found)
-    settlement = replace(annotator.settlement, weights=WEIGHTS, probability=default_probability())
+    scoring = replace(annotator.run_scoring, weights=WEIGHTS, probability=default_probability())
     line = RetentionLine(300.0, 60.0, 0.0, 1.0, 0.2, 0.05, 50)
     timed, untimed = (
-        settlement.probabilities(settlement.settle(listed, RunState(line=of_run)))
+        scoring.probabilities(scoring.final_scores(listed, RunState(line=of_run)))
         for of_run in (line, None)
     )
     assert timed is not None
@@ -161,7 +161,7 @@ def test_a_retention_time_does_not_say_whether_the_truth_is_listed(annotator: An
 
 @pytest.mark.parametrize("top", [1, 2, None])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.7, 0.98])
-def test_a_draft_gives_what_settled_scores_give(
+def test_a_draft_gives_what_final_scores_give(
     annotator: Annotator, top: int | None, share: float
 ) -> None:
     """However the share moves measured candidates, those that come to the top were kept."""
@@ -173,12 +173,12 @@ def test_a_draft_gives_what_settled_scores_give(
     listed = ListScores(found.scores, 2, found)
     ranked = replace(scored([0.0] * 6), list_scores=listed)
     answer = shown(annotator, ranked, top, share)
-    settled = listed.settled(WEIGHTS, shares_at(share))
-    order = np.lexsort((ranked.candidates.first_block, -settled.scores))[:top]
+    final = listed.at_shares(WEIGHTS, shares_at(share))
+    order = np.lexsort((ranked.candidates.first_block, -final.scores))[:top]
     keys = ranked.candidates.inchikey[order].tolist()
     assert [row.inchikey for row in answer.annotations] == keys
-    assert [row.score for row in answer.annotations] == settled.scores[order].tolist()
-    worst = [(settled.scores >= score).sum() for score in settled.scores[order]]
+    assert [row.score for row in answer.annotations] == final.scores[order].tolist()
+    worst = [(final.scores >= score).sum() for score in final.scores[order]]
     assert [row.rank for row in answer.annotations] == worst
 
 
@@ -207,16 +207,16 @@ def test_candidates_that_a_retention_time_brings_to_the_top_were_kept(
         list_scores=listed,
     )
     line = RetentionLine(300.0, 60.0, 0.0, 1.0, 0.2, 0.05, 50)
-    settlement = replace(annotator.settlement, weights=WEIGHTS)
+    scoring = replace(annotator.run_scoring, weights=WEIGHTS)
     kept = draft(annotator, ranked, top)
     assert (kept.rows.max() > 30) == (top is None)
-    answer = kept.answer(settlement, RunState(shares_at(0.3), line), annotator)
+    answer = kept.answer(scoring, RunState(shares_at(0.3), line), annotator)
     assert found.elution is not None
     times = line.evidence(found.elution)
-    settled = listed.settled(WEIGHTS, shares_at(0.3), times)
-    order = np.argsort(-settled.scores, kind="stable")[:top]
+    final = listed.at_shares(WEIGHTS, shares_at(0.3), times)
+    order = np.argsort(-final.scores, kind="stable")[:top]
     assert [row.inchikey for row in answer.annotations] == keys[order].tolist()
-    assert [row.score for row in answer.annotations] == settled.scores[order].tolist()
+    assert [row.score for row in answer.annotations] == final.scores[order].tolist()
     assert [row.terms[-1] for row in answer.annotations] == times[order].tolist()
 
 

@@ -206,7 +206,7 @@ def test_outcomes_come_out_about_as_often_as_asked(
     tmp_path: Path, annotator: Annotator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is ranked together is what the last queries took, not a number of queries."""
-    query = annotator.settle(spectrum_of(CAFFEINE, 138.066))
+    query = annotator.assign_ion(spectrum_of(CAFFEINE, 138.066))
     clock, n_found, takes = 0.0, 0, 10.0
     with table(tmp_path / "c.csv", f"query_id,smiles\n{query.query_id},{CAFFEINE}\n") as source:
         find = source.find
@@ -314,7 +314,7 @@ def test_unreadable_records_of_one_name(tmp_path: Path) -> None:
     bad = "TITLE=a\nPEPMASS=x\n138.066 10"
     good = "TITLE=a#3\nPEPMASS=195.0877\n138.066 10"
     records = read_queries(
-        mgf(tmp_path / "q.mgf", bad, good, *[bad] * 3), ReadReport(), Query.settle
+        mgf(tmp_path / "q.mgf", bad, good, *[bad] * 3), ReadReport(), Query.assign_ion
     )
     assert [record.query_id for record in records] == ["a", "a#3", "a#2", "a#4", "a#5"]
 
@@ -345,7 +345,9 @@ def test_an_unusable_candidate_ends_no_run(
     report = ReadReport()
     with CandidateSource(path, annotator.layout, 10.0, report) as source:
         for _ in range(2):
-            (outcome,) = rank_spectra(annotator, [annotator.settle(query)], source, QueryFilter())
+            (outcome,) = rank_spectra(
+                annotator, [annotator.assign_ion(query)], source, QueryFilter()
+            )
             assert isinstance(outcome, Ranked)
             assert outcome.candidates.smiles.tolist() == [CAFFEINE, "CCO"]
             assert len(outcome.scores) == len(outcome.packed) == len(outcome.blind_scores) == 2
@@ -363,13 +365,13 @@ def test_a_cascade_is_said(
     monkeypatch.setattr(annotator, "evidence_pool", pool)
     rows = "".join(f"{query.query_id},{s}\n" for s in ("CCCO", CAFFEINE, "CCO"))
     source = table(tmp_path / "c.csv", f"query_id,smiles\n{rows}")
-    settled = [annotator.settle(query)]
+    with_ions = [annotator.assign_ion(query)]
     for rescore, status in (
         (None, "ok"),
         (3, "ok"),
         (2, "ok; fragments compared for the best 2 candidates only"),
     ):
-        (outcome,) = rank_spectra(annotator, settled, source, QueryFilter(), rescore=rescore)
+        (outcome,) = rank_spectra(annotator, with_ions, source, QueryFilter(), rescore=rescore)
         assert isinstance(outcome, Ranked)
         assert said(outcome) == status
 

@@ -22,7 +22,7 @@ from specvae.annotation.ranking.present import draft
 from specvae.annotation.ranking.probability import default_probability
 from specvae.annotation.ranking.result import Ranked
 from specvae.annotation.ranking.run import RankingRun
-from specvae.annotation.ranking.settlement import RunState
+from specvae.annotation.ranking.run_scoring import RunState
 from specvae.errors import ConfigError, InputError
 from specvae.molecules import structures
 from specvae.molecules.candidates import NOT_PARSED
@@ -189,7 +189,7 @@ def test_the_first_candidate_is_shown_against_its_own_library_spectrum_or_the_ne
     run = RankingRun(annotator, RunOptions(candidates=path, n_jobs=1))
     (ranked,) = run.outcomes([query])
     assert isinstance(ranked, Ranked)
-    answer = draft(annotator, ranked, 2).answer(annotator.settlement, RunState(), annotator)
+    answer = draft(annotator, ranked, 2).answer(annotator.run_scoring, RunState(), annotator)
     assert answer.explanation is not None
     library = answer.explanation.library
     assert library is not None

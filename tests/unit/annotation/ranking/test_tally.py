@@ -27,7 +27,7 @@ def tallied(source: CandidateSource, *spectra: Spectrum) -> Tally:
     tally = Tally(listed_ids=source.listed_ids)
     outcomes = []
     for spectrum in spectra:
-        query = Query.settle(spectrum)
+        query = Query.assign_ion(spectrum)
         found = source.find(query)
         assert isinstance(found, Refusal)
         outcomes.append(Unranked(query.query_id, found, query))
@@ -115,7 +115,7 @@ def asked(source: CandidateSource, *precursors: float) -> list[str]:
     """Return the advice on queries of [M+H]+ of these precursors, whether they find candidates."""
     outcomes = []
     for mz in precursors:
-        query = Query.settle(replace(QUERY, precursor_mz=mz))
+        query = Query.assign_ion(replace(QUERY, precursor_mz=mz))
         found = source.find(query)
         query = replace(query, fit=source.fit(query, found))
         refusal = found if isinstance(found, Refusal) else Refusal(Cause.IMPROBABLE)
@@ -152,7 +152,7 @@ def test_listed_candidates_whose_own_mass_is_the_precursors(tmp_path: Path) -> N
 def test_rows_of_a_long_table_that_were_not_parsed_are_masses_of_molecules(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     path.write_text(f"smiles\n{CAFFEINE}\n" + "CCO\n" * 10_000, encoding="utf-8")
-    query = Query.settle(replace(QUERY, precursor_mz=194.0804))
+    query = Query.assign_ion(replace(QUERY, precursor_mz=194.0804))
     source = CandidateSource(path, get_layout("morgan4096"), 10.0, ReadReport(), queries=[query])
     assert source.fit(query, source.find(query)) == MassFit(as_ion=False, as_neutral=True)
     off = replace(query, spectrum=replace(query.spectrum, precursor_mz=194.0904))
@@ -175,7 +175,7 @@ def test_rows_of_a_long_table_that_were_not_parsed_are_masses_of_molecules(tmp_p
 def test_of_a_rounded_mass_the_window_has_a_share(
     tmp_path: Path, mz: float, ppm: float, share: float
 ) -> None:
-    query = Query.settle(replace(QUERY, precursor_mz=mz))
+    query = Query.assign_ion(replace(QUERY, precursor_mz=mz))
     for text, is_by_mass in (
         (f"smiles\n{CAFFEINE}\n", True),
         (f"query_id,smiles\nq,{CAFFEINE}\n", False),
@@ -190,7 +190,7 @@ def test_an_mz_that_a_quadrupole_measured_may_be_anywhere_in_1_th(tmp_path: Path
     (tmp_path / "c.csv").write_text(f"smiles\n{CAFFEINE}\n", encoding="utf-8")
     source = CandidateSource(tmp_path / "c.csv", get_layout("morgan4096"), 10.0, ReadReport())
     for mz, share in ((195.09, 0.0039018), (195.0877, 1.0)):
-        query = Query.settle(replace(coarse, precursor_mz=mz))
+        query = Query.assign_ion(replace(coarse, precursor_mz=mz))
         assert source.window_share(query) == pytest.approx(share)
 
 
@@ -215,7 +215,7 @@ def test_a_precursor_that_is_too_coarse_for_the_window_is_told(
     ):
         path.write_text(text, encoding="utf-8")
         source = CandidateSource(path, get_layout("morgan4096"), ppm, ReadReport())
-        said = "".join(source.doubts(Query.settle(replace(QUERY, precursor_mz=mz))))
+        said = "".join(source.doubts(Query.assign_ion(replace(QUERY, precursor_mz=mz))))
         perhaps = f"the right one may not be within {ppm:g} ppm of it"
         wanted = f"precursor m/z has one decimal or none: {perhaps}"
         assert said == (wanted if is_said and is_by_mass else "")
@@ -240,7 +240,7 @@ def test_a_precursor_of_two_decimals_is_as_coarse_as_its_peaks(
     measured = replace(
         QUERY, precursor_mz=mz, mz=np.array(peaks), intensity=np.full(len(peaks), 10.0)
     )
-    said = list(source.doubts(Query.settle(measured)))
+    said = list(source.doubts(Query.assign_ion(measured)))
     assert [text.partition(": ")[0] for text in said] == is_said * [
         "precursor m/z has two decimals, and those of the peaks fewer"
     ]
@@ -291,7 +291,7 @@ def test_precursors_that_are_off_are_shown_by_the_library() -> None:
         for error in errors:
             mz = exact * (1 + error * 1e-6)
             answer = answered("q", like)
-            query = Query.settle(replace(QUERY, precursor_mz=mz))
+            query = Query.assign_ion(replace(QUERY, precursor_mz=mz))
             list(tally.counting([replace(answer, query=query)]))
         return tally.advice()
 
@@ -313,7 +313,7 @@ def test_precursors_that_come_back_all_through_a_run_are_told() -> None:
     def said(*found: tuple[float, float | None]) -> list[str]:
         tally = Tally()
         for mz, time in found:
-            query = Query.settle(replace(QUERY, precursor_mz=mz, retention_time=time))
+            query = Query.assign_ion(replace(QUERY, precursor_mz=mz, retention_time=time))
             list(tally.counting([replace(answered("q"), query=query)]))
         return tally.advice()
 
@@ -355,7 +355,7 @@ def test_the_status_names_a_match_that_is_not_listed() -> None:
 
 def answered(name: str, *analogues: Analogue) -> Answer:
     row = Annotation(1, "CCO", "", "", 0.0)
-    return Answer(Query.settle(replace(QUERY, query_id=name)), (row,), 1, analogues=analogues)
+    return Answer(Query.assign_ion(replace(QUERY, query_id=name)), (row,), 1, analogues=analogues)
 
 
 CHOLINE = "C[N+](C)(C)CCO"
@@ -380,7 +380,7 @@ def test_candidates_that_are_cations_are_no_masses_of_molecules(tmp_path: Path, 
         (replace(unstated, precursor_mz=105.1143), False),
         (replace(unstated, charge=-1, ion_mode="negative"), False),
     ):
-        query = Query.settle(spectrum)
+        query = Query.assign_ion(spectrum)
         source = CandidateSource(path, layout, 10.0, ReadReport(), queries=[query])
         found = source.find(query)
         query = replace(query, fit=source.fit(query, found))
@@ -403,7 +403,7 @@ def test_cations_without_two_protons_are_told(tmp_path: Path) -> None:
         (replace(unstated, adduct="[M-2H]-"), False),
         (replace(unstated, precursor_mz=287.0550, ion_mode="positive", adduct="[M]+"), False),
     ):
-        query = Query.settle(spectrum)
+        query = Query.assign_ion(spectrum)
         source = CandidateSource(path, get_layout("morgan4096"), 10.0, ReadReport())
         query = replace(query, fit=source.fit(query, source.find(query)))
         tally = Tally()
@@ -436,7 +436,7 @@ def test_inner_salts_that_may_be_what_is_stated_as_a_cation_are_told(
     if kind == "pool":
         CandidatePool.build(path, layout, tmp_path / "c.h5", n_jobs=1)
         path = tmp_path / "c.h5"
-    query = Query.settle(replace(QUERY, precursor_mz=mz, adduct=adduct, charge=1))
+    query = Query.assign_ion(replace(QUERY, precursor_mz=mz, adduct=adduct, charge=1))
     source = CandidateSource(path, layout, 10.0, ReadReport(), queries=[query])
     assert list(source.doubts(query)) == [INNER_SALT] * is_said
 
@@ -446,7 +446,7 @@ def test_cations_of_several_charges_are_told(tmp_path: Path) -> None:
     path.write_text("smiles\nC[n+]1ccc(-c2cc[n+](C)cc2)cc1.[Cl-].[Cl-]\n", encoding="utf-8")
     unstated = replace(QUERY, precursor_mz=93.0573, adduct=None, charge=2, ion_mode="positive")
     for spectrum, is_said in ((unstated, True), (replace(unstated, adduct="[M]2+"), False)):
-        query = Query.settle(spectrum)
+        query = Query.assign_ion(spectrum)
         source = CandidateSource(path, get_layout("morgan4096"), 10.0, ReadReport())
         query = replace(query, fit=source.fit(query, source.find(query)))
         tally = Tally()
@@ -458,7 +458,7 @@ def test_cations_of_several_charges_are_told(tmp_path: Path) -> None:
 
 def test_listed_cations_are_no_masses_of_molecules(tmp_path: Path) -> None:
     source = table(tmp_path / "c.csv", f"query_id,smiles\nq,{CHOLINE}\nq,CCO\n")
-    query = Query.settle(replace(QUERY, precursor_mz=104.1070))
+    query = Query.assign_ion(replace(QUERY, precursor_mz=104.1070))
     assert source.fit(query, source.find(query)) == MassFit(as_ion=False, as_neutral=False)
 
 
@@ -467,7 +467,7 @@ def fitted(source: CandidateSource, *spectra: Spectrum) -> list[str]:
     tally = Tally()
     outcomes = []
     for spectrum in spectra:
-        query = Query.settle(spectrum)
+        query = Query.assign_ion(spectrum)
         found = source.find(query)
         assert isinstance(found, Refusal)
         query = replace(query, fit=source.fit(query, found))

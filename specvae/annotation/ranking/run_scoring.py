@@ -52,7 +52,7 @@ class RunState:
 
 
 @dataclass(frozen=True)
-class Settlement:
+class RunScoring:
     """What turns the evidence of a run's queries into their final scores and probabilities.
 
     Attributes
@@ -98,17 +98,17 @@ class Settlement:
             if each.evidence is not None and each.evidence.elution is not None:
                 elutions.append(each.evidence.elution)
                 # One query after the other: only the scores of all are kept.
-                scores.append(each.settled(self.weights, state.shares_for(each)).scores)
+                scores.append(each.at_shares(self.weights, state.shares_for(each)).scores)
         return replace(state, line=RetentionLine.fit(elutions, scores))
 
-    def settle(self, lists: ListScores, run: RunState) -> ListScores:
+    def final_scores(self, lists: ListScores, run: RunState) -> ListScores:
         """Return a query's scores for what the run shows."""
         if self.weights is None:
             return lists
         elution = None if lists.evidence is None else lists.evidence.elution
         if run.line is None or elution is None:
-            return lists.settled(self.weights, run.shares_for(lists))
-        return lists.settled(self.weights, run.shares_for(lists), run.line.evidence(elution))
+            return lists.at_shares(self.weights, run.shares_for(lists))
+        return lists.at_shares(self.weights, run.shares_for(lists), run.line.evidence(elution))
 
     def log_odds_known(self, lists: ListScores) -> float | None:
         """Return the log odds that the truth is a measured candidate, at the shares of `lists`.
@@ -120,7 +120,7 @@ class Settlement:
         return log_odds_known(lists.evidence.as_guessed(self.weights))
 
     def probabilities(self, lists: ListScores) -> ListProbabilities | None:
-        """Return what settled scores say of each candidate, and of the list.
+        """Return the probabilities of candidates, and of the list, by their final scores.
 
         Retention times say which candidate of a list is right. Whether any is, they are not asked:
         the model was fitted without them, and in a list without the truth some candidate leaves
@@ -133,7 +133,7 @@ class Settlement:
             lists = lists.as_guessed(self.weights)
         untimed, evidence = lists, lists.evidence
         if evidence is not None and evidence.retention is not None and self.weights is not None:
-            untimed = lists.settled(self.weights, evidence.shares)
+            untimed = lists.at_shares(self.weights, evidence.shares)
             evidence = untimed.evidence
         names = self.probability.feature_names
         features = [] if evidence is None else feature_row(evidence, lists.n_peaks, names)
