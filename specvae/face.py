@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from specvae.annotation.output.cells import Cell, rows
 from specvae.annotation.output.provenance import provenance
+from specvae.annotation.ranking.advice import tally_lines
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT, RunOptions
 from specvae.annotation.ranking.result import COLUMNS, NUMBERS
@@ -239,7 +240,7 @@ class Model:
             "candidates": str(candidates) if is_named else "in memory",
             "provenance": made_by,
             "share of lists with their truth": found.share_in_list,
-            "summary": [*run.reading(), *run.tally.summary(), *found.lines],
+            "summary": [*run.reading(), *tally_lines(run.tally), *found.lines],
         }
         return table
 

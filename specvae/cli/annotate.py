@@ -171,6 +171,7 @@ def annotate(
     from specvae.annotation.output.provenance import provenance as made_by
     from specvae.annotation.output.provenance import write_provenance
     from specvae.annotation.output.tables import write_annotations, write_summary
+    from specvae.annotation.ranking.advice import tally_lines
 
     stamps = Stamps((*files, *ranking.files))
     left = unfinished_path(output)
@@ -188,7 +189,7 @@ def annotate(
         found = run.finish(drafts, min_probability)
     names = [name_of_source(file) for file in files]
     of_file = [names[n] for n in found.file_numbers] if _are_several(queries) else None
-    lines = [*run.tally.summary(), *found.lines, *stamps.changes()]
+    lines = [*tally_lines(run.tally), *found.lines, *stamps.changes()]
     beside = provenance_path(output)
     made: dict[str, Any] = {}
     if beside is not None or report is not None:  # digests of long files take their time
@@ -421,9 +422,11 @@ def _write_part(
 
 
 def _tell_part(console: Console, run: RankingRun, output: Path | None) -> None:
+    from specvae.annotation.ranking.advice import tally_lines
+
     write_skips(output, *run.reports)
     tell_reading(console, run)
-    for line in run.tally.summary():
+    for line in tally_lines(run.tally):
         console.log(line)
     console.log("one part of a run: specvae merge joins all of them")
 

@@ -121,6 +121,7 @@ def evaluate(
 
     from specvae.annotation.evaluation.evaluate import evaluate as compare
     from specvae.annotation.library.compounds import read_truth
+    from specvae.annotation.ranking.advice import tally_lines
     from specvae.report import ReadReport
 
     console = Console()
@@ -137,7 +138,7 @@ def evaluate(
     for note, n in of_truth.notes.most_common():
         console.log(f"truth: {note} ({n:,})")
     notes = _notes(run.annotator, evaluation)
-    for line in (*run.tally.summary(), *notes, *stamps.changes()):
+    for line in (*tally_lines(run.tally), *notes, *stamps.changes()):
         console.log(line)
     figures = {
         **evaluation.figures(seed),

@@ -50,6 +50,7 @@ def merge(parts: tuple[Path, ...], output: Path | None, output_format: str | Non
     from specvae.annotation.output.parts import read_parts
     from specvae.annotation.output.provenance import provenance_of_parts, write_provenance
     from specvae.annotation.output.tables import write_annotations
+    from specvae.annotation.ranking.advice import tally_lines
     from specvae.annotation.ranking.run import finish
     from specvae.annotation.ranking.tally import Tally
 
@@ -65,7 +66,7 @@ def merge(parts: tuple[Path, ...], output: Path | None, output_format: str | Non
     )
     with text_output(output) as stream:
         write_annotations(found.results, stream, chosen, provenance=header.provenance)
-    lines = [*tally.summary(), *found.lines]
+    lines = [*tally_lines(tally), *found.lines]
     if (beside := provenance_path(output)) is not None:
         write_provenance(beside, provenance_of_parts(parts, run), {"table": output}, lines)
     console = Console()

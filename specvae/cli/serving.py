@@ -37,6 +37,7 @@ from specvae.annotation.output.html import write_report
 from specvae.annotation.output.provenance import described
 from specvae.annotation.output.provenance import provenance as made_by
 from specvae.annotation.output.tables import write_annotations, write_summary
+from specvae.annotation.ranking.advice import tally_lines
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.result import QueryResult
@@ -235,7 +236,7 @@ class JobRunner:
         made = self._made(job, options, top, least)
         job.lines = [
             self._without_paths(line, job)
-            for line in (*run.reading(), *run.tally.summary(), *found.lines)
+            for line in (*run.reading(), *tally_lines(run.tally), *found.lines)
         ]
         digest = made["inputs"]["model"]["weights_sha256"]
         shown = {"candidates": job.candidates.name, "model digest": digest}

@@ -30,17 +30,20 @@ from specvae.annotation.ranking.library import with_library
 from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.present import Draft, draft
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
+from specvae.annotation.ranking.query_notes import (
+    note_on_assumed_adduct,
+    note_on_features,
+    note_on_queries_in_library,
+    note_on_shared_names,
+)
 from specvae.annotation.ranking.rank import rank_spectra
 from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Answer, QueryResult, Ranked, Unranked
 from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.annotation.ranking.tally import Tally
-from specvae.counting import counted
 from specvae.molecules.workers import kept_processes
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
-from specvae.spectra.adducts import Adduct
-from specvae.spectra.keys import stated
 from specvae.spectra.lines import sniff_format
 from specvae.spectra.spectrum import Spectrum
 
@@ -132,11 +135,10 @@ class RankingRun:
     queries, candidates, library, exclusions
         What was read of these files, and what was skipped.
     notes
-        What is to be said of the library and of exclusion files, as lines for the user.
+        Notes on the library, on exclusion files and on counts of references, for the user.
     query_notes
-        What is to be said of the queries that were read, as lines: of those that are in the library
-        themselves, of those that cannot be of the adduct that is assumed, and of spectra that are
-        of one feature.
+        Notes on the queries that were read, for the user: see
+        `specvae.annotation.ranking.query_notes`.
     tally
         How many queries were ranked, and why the others were not.
 
@@ -204,9 +206,9 @@ class RankingRun:
         return lines
 
     def candidate_lines(self) -> list[str]:
-        """Return what is to be said of the candidates, none if all are as they should be.
+        """Return a line on the candidates if some were skipped or have a note, else none.
 
-        It says how many rows of a long table were not parsed, as their mass is that of no query.
+        It says how many rows of a long table were not parsed because no query has their mass.
         """
         if not self.candidates.skips and not self.candidates.notes:
             return []
@@ -259,7 +261,7 @@ class RankingRun:
                 self._counts,
             ) as source:
                 self.tally.listed_ids = source.listed_ids
-                if source.listed_ids and (line := _sharing_names(groups, numbers)):
+                if source.listed_ids and (line := note_on_shared_names(groups, numbers)):
                     self.query_notes = (*self.query_notes, line)
                 yield RunInputs(source, groups, numbers)
 
@@ -275,12 +277,12 @@ class RankingRun:
             all_groups += groups
             numbers += ((number, feature) for feature in range(len(groups)))
             by_fields += by_field
-        said = (
-            *(_matching_itself(path) for path in sources if self._is_in_library(path)),
-            _assuming(self._assumed, by_fields),
-            _merging(self.options.merge_by, by_fields),
+        notes = (
+            *(note_on_queries_in_library(path) for path in sources if self._is_in_library(path)),
+            note_on_assumed_adduct(self._assumed, by_fields),
+            note_on_features(self.options.merge_by, by_fields),
         )
-        self.query_notes = tuple(filter(None, said))
+        self.query_notes = tuple(filter(None, notes))
         return all_groups, numbers
 
     def _is_in_library(self, queries: Path | Iterable[Spectrum]) -> TypeGuard[Path]:
@@ -417,70 +419,6 @@ def _listed(spectra: Sources) -> list[Path | Iterable[Spectrum]]:
     return [cast("Iterable[Spectrum]", spectra)]
 
 
-def _sharing_names(
-    groups: Sequence[Sequence[Query | Unranked]], numbers: Sequence[tuple[int, int]]
-) -> str:
-    """Return what is said of queries of several files that share a name, "" if there are none."""
-    files: dict[str, set[int]] = {}
-    for group, (number, _) in zip(groups, numbers, strict=True):
-        for query in group:
-            files.setdefault(query.query_id, set()).add(number)
-    shared = [name for name, found in files.items() if len(found) > 1]
-    if not shared:
-        return ""
-    names = counted(len(shared), "names are", "name is")
-    return (
-        f"{names} of queries in several files, such as {shared[0]!r}: candidates that are listed "
-        "for a name are those of each"
-    )
-
-
-def _matching_itself(queries: Path) -> str:
-    return (
-        f"warning: {queries} is both queries and --library: each spectrum is recognised by itself"
-    )
-
-
-def _assuming(assumed: Adduct | None, groups: Sequence[Sequence[Query | Unranked]]) -> str:
-    """Return what is to be said of queries without an adduct that cannot be of the assumed one."""
-    if assumed is None:
-        return ""
-    queries = [one for group in groups for one in group if isinstance(one, Query)]
-    taken = [one.ion for one in queries if one.is_ion_assumed]
-    n_others = sum(ion != assumed for ion in taken)
-    if not n_others:
-        return ""
-    return (
-        f"note: of {counted(len(taken), 'queries')} without an adduct, {n_others:,} state another "
-        f"ion mode or charge than that of --assume-adduct {assumed.name}: the status says what "
-        "they are taken as"
-    )
-
-
-def _merging(field: str | None, groups: Sequence[Sequence[Query | Unranked]]) -> str:
-    """Return what is to be said of spectra that agree in a field, or else in FEATURE_ID."""
-    queries = [one for group in groups for one in group if isinstance(one, Query)]
-    if (
-        field is not None
-        and queries
-        and not any(stated(query.spectrum, field) for query in queries)
-    ):
-        return f"note: no query states {field!r} (--merge-by), so that none are of one feature"
-    several = [group for group in groups if len(group) > 1]
-    n_spectra = sum(map(len, several))
-    if field is None and several:
-        return (
-            f"note: features (FEATURE_ID) with several spectra: {len(several):,}, of {n_spectra:,} "
-            "spectra; --merge-by FEATURE_ID gives one answer for each feature"
-        )
-    if field is None:
-        return ""
-    if not several:
-        return f"no two spectra are of one feature (by {field}): each has an answer of its own"
-    spectra = counted(n_spectra, "spectra")
-    return f"features with several spectra (by {field}): {len(several):,}, of {spectra}"
-
-
 def finish(
     drafts: Iterable[Draft | Unranked],
     scoring: RunScoring,
@@ -515,16 +453,16 @@ def finish(
         d.answer(scoring, of_run, annotator) if isinstance(d, Draft) else d for d in drafts
     ]
     model = scoring.probability
-    said = [] if of_run.line is None else [of_run.line.summary()]
+    retention = [] if of_run.line is None else [of_run.line.summary()]
     if model is None or not any(isinstance(result, Answer) for result in results):
-        return Results(results, lines=tuple(said))
+        return Results(results, lines=tuple(retention))
     results, share = final_probabilities(model, results, in_list)
     share_known = None if scoring.weights is None else of_run.known.known
     lines = summary_lines(model, results, share, in_list is None, least, share_known)
     estimated: dict[str, tuple[float, ...]] = {} if in_list is not None else {"--in-list": (share,)}
     if known is None and scoring.weights is not None:
         estimated["--known"] = of_run.known
-    lines += said
+    lines += retention
     lines += dependence_lines(estimated, timed=of_run.line is not None)
     if least is not None:
         results = [keep_probable(result, least) for result in results]

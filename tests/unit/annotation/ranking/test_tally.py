@@ -13,6 +13,7 @@ from ranking_examples import QUERY, table
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.library.query import MassFit, Query
 from specvae.annotation.output.cells import status_of
+from specvae.annotation.ranking.advice import advice_on
 from specvae.annotation.ranking.candidates import INNER_SALT, CandidateSource
 from specvae.annotation.ranking.result import Annotation, Answer, Cause, Refusal, Unranked
 from specvae.annotation.ranking.tally import Tally
@@ -52,7 +53,7 @@ def test_a_rough_precursor_asks_for_a_wider_window(caffeine: CandidateSource) ->
     tally = tallied(
         caffeine, *(replace(QUERY, precursor_mz=mz) for mz in (195.08, 195.08, 195.0951))
     )
-    assert tally.advice() == [
+    assert advice_on(tally) == [
         (
             "3 without candidates of their mass; nearest: median 39.4 ppm, and 2 of 3 precursors "
             "have two decimals or fewer: try --ppm 50"
@@ -63,7 +64,7 @@ def test_a_rough_precursor_asks_for_a_wider_window(caffeine: CandidateSource) ->
 def test_exact_precursors_are_of_other_compounds_before_a_wider_window_is_named(
     caffeine: CandidateSource,
 ) -> None:
-    (line,) = tallied(caffeine, replace(QUERY, precursor_mz=195.0801)).advice()
+    (line,) = advice_on(tallied(caffeine, replace(QUERY, precursor_mz=195.0801)))
     assert line.startswith("1 without candidates of its mass; nearest: 38.9 ppm: ")
     assert line.endswith(
         "ppm: the compounds are not listed, or, if precursors are off by so much, try --ppm 50"
@@ -71,14 +72,14 @@ def test_exact_precursors_are_of_other_compounds_before_a_wider_window_is_named(
 
 
 def test_adducts_that_cannot_be_read_are_named_and_what_to_do(caffeine: CandidateSource) -> None:
-    (line,) = tallied(caffeine, replace(QUERY, adduct="[M+Zz]+")).advice()
+    (line,) = advice_on(tallied(caffeine, replace(QUERY, adduct="[M+Zz]+")))
     assert line.startswith("1 with an adduct that cannot be read, which the status names: ")
     assert "--assume-adduct" in line
 
 
 def test_masses_that_no_window_reaches_are_of_other_compounds(caffeine: CandidateSource) -> None:
     tally = tallied(caffeine, replace(QUERY, precursor_mz=301.1234))
-    (line,) = tally.advice()
+    (line,) = advice_on(tally)
     assert line.endswith(
         " 353,000 ppm: the compounds are not listed, or the ion species is another"
     )
@@ -88,7 +89,7 @@ def test_masses_that_no_window_reaches_are_of_other_compounds(caffeine: Candidat
 
 def test_queries_without_an_ion_can_be_told_theirs(caffeine: CandidateSource) -> None:
     tally = tallied(caffeine, replace(QUERY, adduct=None, ion_mode=None))
-    assert tally.advice() == [
+    assert advice_on(tally) == [
         "1 without polarity: state it with --assume-ion-mode positive or --assume-adduct '[M+H]+'"
     ]
 
@@ -97,7 +98,7 @@ def test_names_that_do_not_fit_are_shown_side_by_side(tmp_path: Path) -> None:
     source = table(tmp_path / "c.csv", f"query_id,smiles\nA-1,{CAFFEINE}\nA-1,CCO\nA-2,CCO\n")
     names = ("a1", "a1", "a2", "a3")  # scan 1 of several files
     tally = tallied(source, *(replace(QUERY, query_id=name) for name in names))
-    assert tally.advice() == [
+    assert advice_on(tally) == [
         (
             "4 queries are not named in the candidates' column query_id: queries are called 'a1', "
             "'a2', 'a3', there 'A-1', 'A-2'"
@@ -108,7 +109,7 @@ def test_names_that_do_not_fit_are_shown_side_by_side(tmp_path: Path) -> None:
 def test_the_ends_of_long_names_that_do_not_fit_are_shown(tmp_path: Path) -> None:
     source = table(tmp_path / "c.csv", f"query_id,smiles\nA-1,{CAFFEINE}\n")
     tally = tallied(source, replace(QUERY, query_id="function=2 process=0 scan=1" + "0" * 30 + "7"))
-    assert "'function=2 process=0...00000000000000000007'" in tally.advice()[0]
+    assert "'function=2 process=0...00000000000000000007'" in advice_on(tally)[0]
 
 
 def asked(source: CandidateSource, *precursors: float) -> list[str]:
@@ -122,7 +123,7 @@ def asked(source: CandidateSource, *precursors: float) -> list[str]:
         outcomes.append(Unranked(query.query_id, refusal, query))
     tally = Tally()
     assert len(list(tally.counting(outcomes))) == len(precursors)
-    return tally.advice()
+    return advice_on(tally)
 
 
 NEUTRAL = "is the mass of a candidate itself, not of its ion: "
@@ -255,7 +256,7 @@ def test_precursors_as_coarse_as_their_peaks_need_exact_ones_and_no_wider_window
         ([replace(coarse, precursor_mz=195.08)], "state exact ones, as formula"),
         ([replace(coarse, precursor_mz=195.08), sharp, sharp], "try --ppm 50"),
     ):
-        (line,) = tallied(caffeine, *queries).advice()
+        (line,) = advice_on(tallied(caffeine, *queries))
         assert said in line
 
 
@@ -273,7 +274,7 @@ def test_a_match_that_is_not_listed_is_told() -> None:
     ]
     tally = Tally()
     assert list(tally.counting(found)) == found
-    assert tally.advice() == [
+    assert advice_on(tally) == [
         (
             "2 queries are clearly like a compound of the library whose ion has their m/z and "
             "which is not among their candidates, as their status says: such as 'one', like "
@@ -293,7 +294,7 @@ def test_precursors_that_are_off_are_shown_by_the_library() -> None:
             answer = answered("q", like)
             query = Query.assign_ion(replace(QUERY, precursor_mz=mz))
             list(tally.counting([replace(answer, query=query)]))
-        return tally.advice()
+        return advice_on(tally)
 
     wanted = (
         "the precursor m/z of 3 queries is some {} that of compounds of the library that they are "
@@ -315,7 +316,7 @@ def test_precursors_that_come_back_all_through_a_run_are_told() -> None:
         for mz, time in found:
             query = Query.assign_ion(replace(QUERY, precursor_mz=mz, retention_time=time))
             list(tally.counting([replace(answered("q"), query=query)]))
-        return tally.advice()
+        return advice_on(tally)
 
     run = [(625.25, 30.0 * n) for n in range(12)]
     assert said(*run) == [
@@ -389,8 +390,8 @@ def test_candidates_that_are_cations_are_no_masses_of_molecules(tmp_path: Path, 
         tally = Tally()
         outcomes = [Unranked(query.query_id, Refusal(Cause.IMPROBABLE), query)]
         assert len(list(tally.counting(outcomes))) == 1
-        assert any(CATION in line for line in tally.advice()) == is_said
-        assert not any(NEUTRAL in line for line in tally.advice()[: int(is_said)])
+        assert any(CATION in line for line in advice_on(tally)) == is_said
+        assert not any(NEUTRAL in line for line in advice_on(tally)[: int(is_said)])
 
 
 def test_cations_without_two_protons_are_told(tmp_path: Path) -> None:
@@ -408,7 +409,7 @@ def test_cations_without_two_protons_are_told(tmp_path: Path) -> None:
         query = replace(query, fit=source.fit(query, source.find(query)))
         tally = Tally()
         list(tally.counting([Unranked("q", Refusal(Cause.IMPROBABLE), query)]))
-        said = [line for line in tally.advice() if "such as an anthocyanin" in line]
+        said = [line for line in advice_on(tally) if "such as an anthocyanin" in line]
         assert len(said) == is_said
         assert all(line.startswith("the precursor m/z of 1 of 1 query is that") for line in said)
 
@@ -451,7 +452,7 @@ def test_cations_of_several_charges_are_told(tmp_path: Path) -> None:
         query = replace(query, fit=source.fit(query, source.find(query)))
         tally = Tally()
         list(tally.counting([Unranked("q", Refusal(Cause.IMPROBABLE), query)]))
-        assert any("state it in the file, such as [M]2+" in line for line in tally.advice()) == (
+        assert any("state it in the file, such as [M]2+" in line for line in advice_on(tally)) == (
             is_said
         )
 
@@ -473,7 +474,7 @@ def fitted(source: CandidateSource, *spectra: Spectrum) -> list[str]:
         query = replace(query, fit=source.fit(query, found))
         outcomes.append(Unranked(query.query_id, found, query))
     assert len(list(tally.counting(outcomes))) == len(outcomes)
-    return [line for line in tally.advice() if "of these" in line]
+    return [line for line in advice_on(tally) if "of these" in line]
 
 
 @pytest.mark.parametrize(

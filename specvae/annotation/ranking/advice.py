@@ -1,0 +1,208 @@
+"""Advice on queries that have no good answer, in words for the user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from statistics import median
+
+from specvae.annotation.library.query import AVERAGE, ISOTOPE
+from specvae.annotation.ranking.result import Cause, quoted
+from specvae.annotation.ranking.tally import Tally
+from specvae.counting import counted
+
+_TOLERANCES = (5, 10, 20, 50, 100)  # ppm, that an instrument may need
+_SPREAD_PPM = 5.0  # of errors that have one cause
+_FEWEST_ERRORS = 3
+_FEWEST_REPEATS = 10  # of a precursor m/z in a run
+_LONGER_THAN_A_PEAK = 120.0  # s
+
+
+def tally_lines(tally: Tally) -> list[str]:
+    """Return how many queries were ranked, why the others were not, and what would help."""
+    lines = [str(tally)]
+    lines += [f"{remark}: {n:,} of the ranked" for remark, n in tally.remarks.most_common()]
+    return [*lines, *advice_on(tally)]
+
+
+def advice_on(tally: Tally) -> list[str]:
+    """Return what would help queries that have no good answer, a line for each kind."""
+    lines = []
+    if tally.absent is not None:
+        query_id, compound, cosine = tally.absent
+        whose = "its" if tally.n_absent == 1 else "their"
+        lines.append(
+            f"{_queries(tally.n_absent)} clearly like a compound of the library whose ion has "
+            f"{whose} m/z and which is not among {whose} candidates, as {whose} status says: "
+            f"such as {quoted(query_id)}, like "
+            f"{quoted(compound)} (cosine {cosine:.2f}): candidates may lack the right one"
+        )
+    lines += _advice_on_errors(tally)
+    lines += _advice_on_windows(tally)
+    if 2 * tally.n_neutral > tally.n_precursors and tally.n_only_neutral > 4 * tally.n_only_ion:
+        lines.append(
+            f"the precursor m/z of {_share(tally, tally.n_neutral)} is the "
+            "mass of a candidate itself, not of its ion: if the file states masses of "
+            "molecules there, replace them by the m/z of the ions"
+        )
+    lines += _advice_on_cations(tally)
+    if tally.nearest_ppm:
+        lines.append(_advice_on_masses(tally))
+        lines += _advice_on_species(tally)
+    if tally.n_assumed:
+        one = tally.n_assumed == 1
+        lines.append(
+            f"{tally.n_assumed:,} of these {'states' if one else 'state'} no adduct: "
+            "--try-adducts common ranks candidates of several"
+        )
+    if tally.unlisted and tally.listed_ids:
+        called = _quoted(islice(dict.fromkeys(tally.unlisted), 3))
+        lines.append(
+            f"{_queries(len(tally.unlisted))} not named in the candidates' column query_id: "
+            f"queries are called {called}, there {_quoted(tally.listed_ids)}"
+        )
+    if n := tally.causes[Cause.NO_ION]:
+        lines.append(
+            f"{n:,} without polarity: state it with --assume-ion-mode positive or "
+            "--assume-adduct '[M+H]+'"
+        )
+    if n := tally.causes[Cause.UNKNOWN_ADDUCT]:
+        lines.append(
+            f"{n:,} with an adduct that cannot be read, which the status names: correct it in "
+            "the file, or leave it out there and use --assume-adduct"
+        )
+    return lines
+
+
+def _advice_on_errors(tally: Tally) -> list[str]:
+    """Return advice where the library shows that all precursor m/z are off by more than `ppm`."""
+    if tally.ppm is None or tally.listed_ids or not tally.errors_ppm:
+        return []
+    error = median(tally.errors_ppm)
+    agree = [e for e in tally.errors_ppm if abs(e - error) <= _SPREAD_PPM]
+    wider = next((ppm for ppm in _TOLERANCES if ppm > abs(error)), None)
+    is_shown = len(agree) >= _FEWEST_ERRORS and 2 * len(agree) > len(tally.errors_ppm)
+    if abs(error) <= tally.ppm or wider is None or not is_shown:
+        return []
+    side = "above" if error > 0 else "below"
+    found = (
+        f"the precursor m/z of {len(agree):,} queries is some {abs(error):.0f} ppm {side} that "
+        "of compounds of the library that they are clearly like, farther than --ppm "
+        f"{tally.ppm:g}"
+    )
+    return [f"{found}: correct the m/z of the file, or try --ppm {wider}"]
+
+
+def _advice_on_windows(tally: Tally) -> list[str]:
+    """Return advice where precursor m/z recur through a whole run, as middles of windows do."""
+    again = {
+        mz: (n, first, last)
+        for mz, (n, first, last) in tally.repeats.items()
+        if n >= _FEWEST_REPEATS and last - first > _LONGER_THAN_A_PEAK
+    }
+    total = sum(n for n, _, _ in again.values())
+    if 2 * total <= tally.n_precursors:
+        return []
+    mz, (n, first, last) = max(again.items(), key=lambda item: item[1][0])
+    which = "one precursor m/z" if len(again) == 1 else f"one of {len(again):,} precursor m/z"
+    line = (
+        f"{_share(tally, total)} state {which} all through the run, such "
+        f"as {mz:.10g} in {n:,} from {first / 60:.1f} to {last / 60:.1f} min: if no precursor "
+        "was selected (DIA, SWATH, MSE), this is the middle of a window, and answers mean "
+        "nothing: take spectra apart by ion first"
+    )
+    return [line]
+
+
+def _advice_on_cations(tally: Tally) -> list[str]:
+    lines = []
+    if tally.n_cations:
+        lines.append(
+            f"the precursor m/z of {_share(tally, tally.n_cations)} is that "
+            "of a candidate that is listed as a cation, and not ranked: --try-adducts "
+            "'[M+H]+,[M]+' ranks both where a query states no adduct; acids among them, such "
+            "as carnitine, are found as [M+H]+ where they are listed as inner salts"
+        )
+    if tally.n_of_charges:
+        lines.append(
+            f"the precursor m/z of {_share(tally, tally.n_of_charges)} is "
+            "that of a candidate that is listed as a cation of several charges, and not "
+            "ranked: if that is the ion, state it in the file, such as [M]2+, or by "
+            "--assume-adduct"
+        )
+    if tally.n_bared:
+        lines.append(
+            f"the precursor m/z of {_share(tally, tally.n_bared)} is that "
+            "of a candidate that is listed as a cation, such as an anthocyanin, without two "
+            "protons, and not ranked: --try-adducts '[M-H]-,[M-2H]-' ranks both where a query "
+            "states no adduct"
+        )
+    return lines
+
+
+def _advice_on_masses(tally: Tally) -> str:
+    middle = median(tally.nearest_ppm)
+    n = len(tally.nearest_ppm)
+    found = (
+        f"{n:,} without candidates of {'its' if n == 1 else 'their'} mass; nearest: "
+        f"{'' if n == 1 else 'median '}{float(f'{middle:.3g}'):,.10g} ppm"
+    )
+    if 2 * tally.n_coarse > n:
+        coarse = (
+            "its precursor m/z is as coarse as its"
+            if n == 1
+            else "most precursor m/z are as coarse as their"
+        )
+        return (
+            f"{found}: {coarse} peaks, and may be off by tenths of a Th: state "
+            "exact ones, as formula and ion species give them"
+        )
+    wider = next((ppm for ppm in _TOLERANCES if ppm >= middle), None)
+    if tally.n_rough:
+        found += (
+            f", and {tally.n_rough:,} of {tally.n_precursors:,} precursors have two decimals or "
+            "fewer"
+        )
+    if wider is None:
+        return f"{found}: the compounds are not listed, or the ion species is another"
+    if 2 * tally.n_rough > tally.n_precursors:
+        return f"{found}: try --ppm {wider}"
+    # Exact masses that are far from all candidates are mostly those of other formulas.
+    return (
+        f"{found}: the compounds are not listed, or, if precursors are off by so much, try "
+        f"--ppm {wider}"
+    )
+
+
+def _advice_on_species(tally: Tally) -> list[str]:
+    """Return which other ion species or isotope most queries without candidates seem to be.
+
+    None is returned unless one is far more frequent than the others: long lists have candidates of
+    about any mass, as any species.
+    """
+    (name, n), (_, n_next) = [*tally.as_others.most_common(2), ("", 0), ("", 0)][:2]
+    if 2 * n <= len(tally.nearest_ppm) or n <= 2 * n_next:
+        return []
+    if name == ISOTOPE:
+        found = f"{'is' if n == 1 else 'are'} at {name} of a candidate's ion, one neutron above it"
+        advice = "replace such precursors by the monoisotopic m/z"
+    elif name == AVERAGE:
+        has = "has" if n == 1 else "have"
+        found = f"{has} the average mass of a candidate's ion, over all isotopes, as m/z"
+        advice = "replace such precursors by the monoisotopic m/z"
+    else:
+        found = f"would have candidates as {name}"
+        advice = "if that is the ion, state it in the file"
+    return [f"{n:,} of these {found}: {advice}"]
+
+
+def _share(tally: Tally, n: int) -> str:
+    return f"{n:,} of {counted(tally.n_precursors, 'queries')}"
+
+
+def _queries(n: int) -> str:
+    return counted(n, "queries are", "query is")
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(map(quoted, names))
