@@ -70,7 +70,7 @@ def open_decompressed(path: Path) -> BinaryIO:
         stream.close()
         return cast("BinaryIO", gzip.open(path, "rb"))
     try:
-        return io.BufferedReader(_Decompressed(stream, compression), _CHUNK_BYTES)
+        return io.BufferedReader(_DecompressedStream(stream, compression), _CHUNK_BYTES)
     except ImportError:
         stream.close()
         remedy = " (pip install backports.zstd)" if compression == "zstd" else ""
@@ -80,7 +80,7 @@ def open_decompressed(path: Path) -> BinaryIO:
         ) from None
 
 
-class _Decompressed(io.RawIOBase):
+class _DecompressedStream(io.RawIOBase):
     """The content of a file that is not of gzip, maybe several streams one after the other.
 
     Python's own classes pass over whatever follows the first stream and is none, and tell damage by

@@ -230,7 +230,7 @@ class _Atom(NamedTuple):
         )
 
 
-class _Drawn(NamedTuple):
+class _KekuleGraph(NamedTuple):
     """A molecule without aromatic bonds, taken from RDKit.
 
     Parameters
@@ -252,10 +252,10 @@ _known_atoms: dict[bytes, _Atom] = {}
 """Atoms by their records in RDKit's binary form: to ask for each of a molecule takes its time."""
 
 
-def _drawn(mol: Chem.Mol) -> _Drawn:
+def _kekule_graph(mol: Chem.Mol) -> _KekuleGraph:
     records = records_of(mol.ToBinary())
     if records is None or any(bond[2] > _HIGHEST_ORDER for bond in records.bonds):
-        return _Drawn(
+        return _KekuleGraph(
             [_Atom.of(atom) for atom in mol.GetAtoms()],
             [
                 (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), bond.GetBondTypeAsDouble())
@@ -266,7 +266,7 @@ def _drawn(mol: Chem.Mol) -> _Drawn:
     for index, atom in enumerate(records.atoms):
         if atom not in _known_atoms:
             _known_atoms[atom] = _Atom.of(mol.GetAtomWithIdx(index))
-    return _Drawn(
+    return _KekuleGraph(
         [_known_atoms[atom] for atom in records.atoms],
         [(a, b, order) for a, b, order, _ in records.bonds],
         records.rings,
@@ -277,7 +277,7 @@ class _Groups:
     """Finds the groups of a molecule without aromatic bonds."""
 
     def __init__(self, mol: Chem.Mol) -> None:
-        self._atoms, bonds, self._rings = _drawn(mol)
+        self._atoms, bonds, self._rings = _kekule_graph(mol)
         self._partner: dict[int, int] = {}
         self._blocked: set[int] = set()
         self._around: list[list[int]] = [[] for _ in self._atoms]

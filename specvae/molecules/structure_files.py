@@ -224,7 +224,7 @@ NO_NAMES = "no names of columns, told by what stands in them"
 _LOOKED_AT = 30  # rows, to tell columns without names
 
 
-class _Unnamed(NamedTuple):
+class _UnnamedColumns(NamedTuple):
     """Columns without names: what divides them, how many they are, and where each field is."""
 
     delimiter: str
@@ -232,7 +232,7 @@ class _Unnamed(NamedTuple):
     places: list[list[int]]
 
 
-def _unnamed_columns(lines: Sequence[str]) -> _Unnamed | None:
+def _unnamed_columns(lines: Sequence[str]) -> _UnnamedColumns | None:
     """Return the columns of a table without names, None where it is not certain what they are.
 
     One of them holds a structure in each row, one may hold InChIKeys, and one other names, each of
@@ -249,7 +249,9 @@ def _unnamed_columns(lines: Sequence[str]) -> _Unnamed | None:
         found = {kind: [kinds.index(kind)] for kind in kinds if kinds.count(kind) == 1}
         is_certain = len(found) == n_columns and "" not in found
         if is_certain and ("smiles" in found) != ("inchi" in found):
-            return _Unnamed(delimiter, n_columns, [found.get(field, [-1]) for field in COLUMNS])
+            return _UnnamedColumns(
+                delimiter, n_columns, [found.get(field, [-1]) for field in COLUMNS]
+            )
     return None
 
 

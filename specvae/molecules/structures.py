@@ -132,7 +132,7 @@ def _screened(rows: Iterator[tuple[int, Cells]], screen: MassScreen) -> Iterator
         yield from (row for row in taken if row[0] not in left_out)
 
 
-class _Shared:
+class _SharedStructure:
     """What all rows that say the same have in common, once it is known."""
 
     __slots__ = ("_keyed", "found")
@@ -156,9 +156,9 @@ class _Shared:
 class _Batch(NamedTuple):
     """Some rows, and of those that must be parsed each said but once."""
 
-    rows: list[tuple[tuple[int, Cells], _Shared]]
+    rows: list[tuple[tuple[int, Cells], _SharedStructure]]
     texts: list[tuple[str, str]]
-    fresh: list[_Shared]
+    fresh: list[_SharedStructure]
 
     def filled(
         self, parsed: Sequence[Molecule | str] = ()
@@ -216,12 +216,12 @@ def _parse_batches(
 
 
 def _batches(rows: Iterator[tuple[int, Cells]], cache: StructureCache | None) -> Iterator[_Batch]:
-    known: dict[tuple[str, str], _Shared] = {}
+    known: dict[tuple[str, str], _SharedStructure] = {}
     while taken := list(itertools.islice(rows, _BATCH)):
         texts = list(dict.fromkeys((cells.smiles, cells.inchi) for _, cells in taken))
         texts = [said for said in texts if said not in known]
         kept = cache.lookup(texts) if cache is not None else [None] * len(texts)
-        known |= {said: _Shared(one or "") for said, one in zip(texts, kept, strict=True)}
+        known |= {said: _SharedStructure(one or "") for said, one in zip(texts, kept, strict=True)}
         missing = [said for said, one in zip(texts, kept, strict=True) if one is None]
         yield _Batch(
             [(row, known[row[1].smiles, row[1].inchi]) for row in taken],

@@ -99,7 +99,7 @@ def _quota_of(folder: Path) -> int | None:
     return None
 
 
-class _Kept(threading.local):
+class _WaitingProcesses(threading.local):
     """The processes that wait for the next work of this thread, and how many they may be."""
 
     is_asked = False
@@ -107,7 +107,7 @@ class _Kept(threading.local):
     n = 0
 
 
-_kept = _Kept()
+_kept = _WaitingProcesses()
 
 
 @contextmanager

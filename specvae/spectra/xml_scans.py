@@ -74,7 +74,7 @@ def scan_elements(
 _GROUP = "referenceableParamGroup"
 
 
-class _Open(NamedTuple):
+class _OpenElement(NamedTuple):
     """An element that has begun: as the parser has it, and as it was before a broken place."""
 
     parsed: Element
@@ -92,11 +92,11 @@ class _Document:
         self._tag = tag
         self._groups = groups
         self._parser: XMLPullParser[Element] = XMLPullParser(("start", "end"))
-        self._open: list[_Open] = []
+        self._open: list[_OpenElement] = []
         # What was open when the last scan began, and how many had begun before it.
-        self._before: list[_Open] | None = None
+        self._before: list[_OpenElement] | None = None
         self._n_before = n_scans
-        self._reopened: list[_Open] = []  # whose first tags the parser is to see again
+        self._reopened: list[_OpenElement] = []  # whose first tags the parser is to see again
         self._was_lost = False
 
     def begin_scan(self) -> None:
@@ -152,7 +152,7 @@ class _Document:
             number = self.n_scans
         if number or name == _GROUP:
             n_around += 1
-        self._open.append(_Open(element, element, number, n_around))
+        self._open.append(_OpenElement(element, element, number, n_around))
 
     def _end(self, parsed: Element) -> Scan | None:
         _, element, number, n_around = self._open.pop()

@@ -20,7 +20,7 @@ from specvae.annotation.evidence.surroundings import N_ATOM_FEATURES, N_ROUNDS, 
 from specvae.molecules.fragments import N_DESCRIPTORS
 from specvae.molecules.graph import BOND_CLASSES
 from specvae_bench.fragments.ion_sums import ion_sums
-from specvae_bench.fragments.rows import Batch, Surrounded
+from specvae_bench.fragments.rows import AtomsAndCuts, Batch
 
 _SPREAD_OF_EMBEDDINGS = 0.3
 
@@ -48,9 +48,9 @@ class Surroundings(nn.Module):
         for embedding in (*self.bond, self.cut):
             nn.init.normal_(embedding.weight, std=_SPREAD_OF_EMBEDDINGS)
 
-    def forward(self, surrounded: Surrounded) -> Tensor:
+    def forward(self, atoms_and_cuts: AtomsAndCuts) -> Tensor:
         """Return what each cut adds, (n_cuts, n_outputs)."""
-        features, kept, lost, kind, _ = map(torch.from_numpy, surrounded)
+        features, kept, lost, kind, _ = map(torch.from_numpy, atoms_and_cuts)
         states = torch.relu(self.atom(features))
         for own, message, bond in zip(self.own, self.message, self.bond, strict=True):
             said = torch.relu(message(states)[lost] + bond(kind))
@@ -129,8 +129,8 @@ class FragmentNetwork(nn.Module):
         rows = torch.from_numpy(batch.rows) @ torch.cat([by_column, constant[None]])
         if self.surroundings is None:
             return rows
-        added = self.surroundings(batch.surrounded)
-        return rows.index_add(0, torch.from_numpy(batch.surrounded.row), added)
+        added = self.surroundings(batch.atoms_and_cuts)
+        return rows.index_add(0, torch.from_numpy(batch.atoms_and_cuts.row), added)
 
     @classmethod
     def of_scorer(cls, scorer: FragmentScorer) -> FragmentNetwork:

@@ -75,7 +75,7 @@ class Fragments(NamedTuple):
     cell: NDArray[np.int64]
 
 
-class Surrounded(NamedTuple):
+class AtomsAndCuts(NamedTuple):
     """The atoms and cuts of some molecules, each bond cut in both directions.
 
     Parameters
@@ -107,7 +107,7 @@ class Batch:
     ----------
     rows
         Of all molecules, float32 (n_rows, N_COLUMNS).
-    fragments, queries, surrounded
+    fragments, queries, atoms_and_cuts
         See there; the constants of the queries are their conditions.
     n_candidates
         Of each query.
@@ -125,7 +125,7 @@ class Batch:
     rows: NDArray[np.float32]
     fragments: Fragments
     queries: Joined
-    surrounded: Surrounded
+    atoms_and_cuts: AtomsAndCuts
     n_candidates: list[int]
     roots: NDArray[np.float32]
     heights: NDArray[np.int64]
@@ -151,13 +151,13 @@ class Batch:
         in_pair = np.arange(cells[-1]) - cells[pair_of_cell]
         conditions = [condition_of(q) for q in queries]
         windows = [Windows.of(q, TOLERANCE_PPM, TOLERANCE_DA) for q in queries]
-        rows, surrounded, fragments = _described(tables)
+        rows, atoms_and_cuts, fragments = _described(tables)
         pairs = _pairs(lists)
         return cls(
             rows,
             Fragments(*fragments, *pairs, query, cells),
             Joined.of(conditions, windows),
-            surrounded,
+            atoms_and_cuts,
             n_candidates,
             np.sqrt(np.concatenate([q.intensity for q in queries])).astype(np.float32),
             heights,
@@ -212,7 +212,7 @@ def _parts(lists: Sequence[tuple[Sequence[Peaks], Sequence[FragmentTable]]]) -> 
 
 def _described(
     tables: Sequence[FragmentTable],
-) -> tuple[NDArray[np.float32], Surrounded, _SixColumns]:
+) -> tuple[NDArray[np.float32], AtomsAndCuts, _SixColumns]:
     """Return the rows of molecules, their cuts, and the first six parts of `Fragments`."""
     rows, cuts, columns = [], [], []
     first_row = first_atom = 0
@@ -229,7 +229,7 @@ def _described(
         np.concatenate(column) for column in zip(*columns, strict=True)
     )
     features = np.concatenate([atom_features(table.graph) for table in tables])
-    surrounded = Surrounded(features, *np.concatenate(cuts, axis=1))
+    atoms_and_cuts = AtomsAndCuts(features, *np.concatenate(cuts, axis=1))
     fragments = (
         masses,
         hydrogens,
@@ -238,7 +238,7 @@ def _described(
         _starts(n_chosen),
         _starts([len(table) for table in tables]),
     )
-    return np.concatenate(rows), surrounded, fragments
+    return np.concatenate(rows), atoms_and_cuts, fragments
 
 
 def _cuts(graph: Graph, first_atom: int, first_row: int) -> NDArray[np.int64]:

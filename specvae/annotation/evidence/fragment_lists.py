@@ -36,7 +36,7 @@ class FragmentList(NamedTuple):
     molecules: Sequence[Molecule]
 
 
-class _Listed(NamedTuple):
+class _ListedMolecule(NamedTuple):
     """A molecule, its graph if that is kept, and the queries that it is a candidate of."""
 
     molecule: Molecule
@@ -56,7 +56,7 @@ class _Block(NamedTuple):
     molecules: Sequence[tuple[Molecule | bytes, Sequence[int]]]
 
 
-class _Scored(NamedTuple):
+class _BlockScores(NamedTuple):
     """Scores of the molecules of a block: for each those of its queries, one behind the other.
 
     And the graphs of those of which none was given.
@@ -107,14 +107,14 @@ def scoring(
             chosen.setdefault(_identity(molecule), (molecule, []))[1].append(number)
     graphs = [None] * len(chosen) if cache is None else cache.lookup(list(chosen))
     molecules = {
-        identity: _Listed(molecule, graph, numbers)
+        identity: _ListedMolecule(molecule, graph, numbers)
         for (identity, (molecule, numbers)), graph in zip(chosen.items(), graphs, strict=True)
     }
     worth = len(molecules) // (1 if n_waiting() else _WORTH_PROCESSES // 2)
     n_processes = min(n_jobs or usable_cores(), worth)
     blocks = _blocks(scorers, lists, list(molecules.values()))
     with ExitStack() as working:
-        results: Iterator[_Scored | str] = map(_score_block, blocks)
+        results: Iterator[_BlockScores | str] = map(_score_block, blocks)
         if n_processes > 1:
             begin = begun(_score_block, blocks, n_processes, "break molecules")
             results = working.enter_context(begin)
@@ -126,10 +126,10 @@ def _identity(molecule: Molecule) -> str | bytes:
 
 
 def _collected(
-    results: Iterator[_Scored | str],
+    results: Iterator[_BlockScores | str],
     scorers: Mapping[str, FragmentScorer],
     lists: Sequence[FragmentList],
-    molecules: Mapping[str | bytes, _Listed],
+    molecules: Mapping[str | bytes, _ListedMolecule],
     progress: Callable[[int, int], None] | None,
     cache: GraphCache | None,
 ) -> list[NDArray[np.float64]]:
@@ -163,7 +163,7 @@ def _collected(
 def _blocks(
     scorers: Mapping[str, FragmentScorer],
     lists: Sequence[FragmentList],
-    molecules: Sequence[_Listed],
+    molecules: Sequence[_ListedMolecule],
 ) -> Iterator[_Block]:
     arrays = {mode: save(scorer.to_arrays()) for mode, scorer in scorers.items()}
     for start in range(0, len(molecules), _BLOCK):
@@ -180,7 +180,7 @@ def _blocks(
         )
 
 
-def _score_block(block: _Block) -> _Scored | str:
+def _score_block(block: _Block) -> _BlockScores | str:
     """Return the scores of the molecules of a block, or why one cannot be broken."""
     scorers = {mode: _scorer(arrays) for mode, arrays in block.scorers.items()}
     queries = [
@@ -214,7 +214,7 @@ def _score_block(block: _Block) -> _Scored | str:
         iter(query.scores(found).tolist()) for query, found in zip(queries, explained, strict=True)
     ]
     of_molecules = [next(scores[number]) for _, numbers in block.molecules for number in numbers]
-    return _Scored(np.array(of_molecules, np.float64), fresh)
+    return _BlockScores(np.array(of_molecules, np.float64), fresh)
 
 
 @lru_cache(maxsize=4)

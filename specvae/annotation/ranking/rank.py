@@ -233,7 +233,7 @@ def _without(
     return _ListedQuery(replace(query, remarks=(*query.remarks, f"{said}: {n_lost:,}")), kept)
 
 
-class _Predicted(NamedTuple):
+class _PredictedQuery(NamedTuple):
     """A query, its candidates, and what the predicted fingerprint says of them.
 
     Parameters
@@ -358,14 +358,14 @@ class _Ranker:
 
     def _predicted(
         self, listed: Sequence[_ListedQuery], tables: Sequence[NDArray[np.uint8]]
-    ) -> list[_Predicted]:
+    ) -> list[_PredictedQuery]:
         """Return what the predicted fingerprints say; `tables` are those of the candidates."""
         blind, references = self.annotator.blind_logits, self.source.counts
         counts = [
             None if references is None else references.nats(candidates) for _, candidates in listed
         ]
         return [
-            _Predicted(
+            _PredictedQuery(
                 query,
                 candidates,
                 packed,
@@ -380,7 +380,7 @@ class _Ranker:
             )
         ]
 
-    def _cascade_said(self, pool: EvidencePool, one: _Predicted) -> tuple[str, ...]:
+    def _cascade_said(self, pool: EvidencePool, one: _PredictedQuery) -> tuple[str, ...]:
         """Return what is to be said if not all candidates are broken into fragments."""
         if self.rescore is None or len(one.candidates) <= self.rescore:
             return ()

@@ -105,7 +105,7 @@ def calibrate(
     return Calibration(weights, _fitted_probability(lists, final_lists, shares), figures)
 
 
-class _Listed(NamedTuple):
+class _CalibrationQuery(NamedTuple):
     """A ranked query whose compound, of this first block, is the candidate at `place`."""
 
     block: str
@@ -119,22 +119,26 @@ class _Listed(NamedTuple):
         return self.ranked.evidence
 
 
-def _with_truth(blocks: Sequence[str], ranked: Iterable[Ranked | Unranked]) -> Iterator[_Listed]:
+def _with_truth(
+    blocks: Sequence[str], ranked: Iterable[Ranked | Unranked]
+) -> Iterator[_CalibrationQuery]:
     for block, found in zip(blocks, ranked, strict=True):
         if isinstance(found, Unranked):
             continue
         places = np.flatnonzero(np.asarray(found.candidates.first_block) == block)
         if len(places):
-            yield _Listed(block, found, int(places[0]))
+            yield _CalibrationQuery(block, found, int(places[0]))
 
 
-def _at_shares(listed: _Listed, weights: Mapping[str, float], shares: KnownShares) -> Evidence:
+def _at_shares(
+    listed: _CalibrationQuery, weights: Mapping[str, float], shares: KnownShares
+) -> Evidence:
     """Return a list's evidence under fitted weights and shares of known compounds."""
     return listed.evidence.at_shares(weights, shares)
 
 
 def _fitted_probability(
-    lists: Sequence[_Listed], evidence: Sequence[Evidence], shares: Sequence[float]
+    lists: Sequence[_CalibrationQuery], evidence: Sequence[Evidence], shares: Sequence[float]
 ) -> ProbabilityModel:
     # None of these compounds is in the library, so that they do not show what the features mean.
     default = default_probability()

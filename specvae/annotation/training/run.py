@@ -208,7 +208,7 @@ def _folder_of(processes: Processes, files: TrainFiles) -> Iterator[TrainFiles]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Prepared:
+class _PreparedModel:
     """A model before its training.
 
     Attributes
@@ -233,7 +233,7 @@ class _Prepared:
 
 
 @dataclass(frozen=True, eq=False)
-class _TrainedModel(_Prepared):
+class _TrainedModel(_PreparedModel):
     """A model whose training has ended, with the weights of the best epoch.
 
     Attributes
@@ -358,7 +358,7 @@ class _Run:
             config, ready.model, ready.bins, ready.pairs, validation, history, epochs
         )
 
-    def _prepare(self, inputs: TrainInputs) -> tuple[_Prepared, TrainingData]:
+    def _prepare(self, inputs: TrainInputs) -> tuple[_PreparedModel, TrainingData]:
         """Return a model that has learned nothing yet, and what it is to learn from."""
         config = self.config
         packed, rows = inputs.packed, inputs.rows
@@ -386,7 +386,9 @@ class _Run:
             unpaired_packed=inputs.unpaired_packed,
             compound_balance=config.optim.compound_balance,
         )
-        return _Prepared(_with_epochs(config, data), model, bins, chosen.paired, validation), data
+        return _PreparedModel(
+            _with_epochs(config, data), model, bins, chosen.paired, validation
+        ), data
 
     def _validation(
         self,
