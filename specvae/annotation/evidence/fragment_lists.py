@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from specvae.annotation.evidence import compile_ahead
-from specvae.annotation.evidence.fragment_score import Explained, FragmentScorer, QueryScorer
+from specvae.annotation.evidence.fragment_score import (
+    FragmentExplanation,
+    FragmentScorer,
+    QueryScorer,
+)
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.errors import StructureError
 from specvae.molecules.fragments import FragmentTable
@@ -199,7 +203,7 @@ def _score_block(block: _Block) -> _BlockScores | str:
             return graph
         fresh.append(graph)
     taken = iter(fresh)
-    explained: list[list[Explained]] = [[] for _ in queries]
+    explained: list[list[FragmentExplanation]] = [[] for _ in queries]
     for molecule, numbers in block.molecules:
         graph = next(taken) if isinstance(molecule, Molecule) else molecule
         table = FragmentTable.of_graph(OrderedGraph.from_bytes(graph))

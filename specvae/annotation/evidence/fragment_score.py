@@ -129,17 +129,19 @@ class FragmentScorer:
         """Return the score of one query's candidates in two steps, one by one and together."""
         return QueryScorer(self._arrays, self._layers, peaks)
 
-    def explain(self, table: FragmentTable, queries: Sequence[QueryScorer]) -> list[Explained]:
+    def explain(
+        self, table: FragmentTable, queries: Sequence[QueryScorer]
+    ) -> list[FragmentExplanation]:
         """Return what a candidate's fragments explain of each query, made by `of_query`."""
         given = [query for query in queries if query.n_peaks]
-        nothing = Explained(0.0, np.zeros(0), ())
+        nothing = FragmentExplanation(0.0, np.zeros(0), ())
         if not given:
             return [nothing] * len(queries)
         totals, at_peaks = add_weights(table, self._layers, _joined(tuple(given)))
         kinds = composition(table.graph)
         found = iter(zip(totals.tolist(), at_peaks, strict=True))
         return [
-            Explained(*query.added_up(found), kinds) if query.n_peaks else nothing
+            FragmentExplanation(*query.added_up(found), kinds) if query.n_peaks else nothing
             for query in queries
         ]
 
@@ -255,7 +257,7 @@ def shapes(n_hidden: int, n_states: int | None) -> dict[str, tuple[int, ...]]:
     }
 
 
-class Explained(NamedTuple):
+class FragmentExplanation(NamedTuple):
     """What the fragments of a candidate explain of a query.
 
     Parameters
@@ -323,7 +325,7 @@ class QueryScorer:
         totals, at_peaks = zip(*islice(found, len(self.windows)), strict=True)
         return METAL_SHARE * sum(totals), METAL_SHARE * np.sum(at_peaks, axis=0)
 
-    def scores(self, found: Sequence[Explained]) -> NDArray[np.float64]:
+    def scores(self, found: Sequence[FragmentExplanation]) -> NDArray[np.float64]:
         """Return the score of each candidate, float64 (n_candidates,), nats.
 
         `found` is what each explains; see `FragmentScorer`.
