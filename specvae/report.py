@@ -30,7 +30,7 @@ class Reason(StrEnum):
     BAD_PRECURSOR = "precursor m/z is not a positive number"
     BAD_CHARGE = "charge is unreadable or contradicts the ion mode"
     BAD_FIELD = "a field has an unreadable value"
-    TRUNCATED = "file ends inside the record"
+    TRUNCATED = "end of the record is missing"
     BAD_STRUCTURE = "structure cannot be parsed"
     BAD_ENCODING = "record is not text"
     TOO_LARGE = "record is larger than the limit"
