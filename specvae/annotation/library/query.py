@@ -321,9 +321,9 @@ _DIMERS = {
 def dimer_of(spectrum: Spectrum, ion: Adduct | None) -> str | None:
     """Return the species of two molecules that a spectrum's ion may be, None if it looks like none.
 
-    In MassBank, the highest fragment of each of its four dimers is such a half, and so is that of
-    54 in 73,755 spectra of [M+H]+ and [M-H]-, of compounds that fall into halves (disulfides), or
-    by chance.
+    In MassBank, the highest fragment of each of its four dimers is such a half. One of them is
+    accurate enough to be told, and so are 54 in 73,755 spectra of [M+H]+ and [M-H]-, of compounds
+    that fall into halves (disulfides), or by chance.
     """
     mz = spectrum.precursor_mz
     if ion is None or mz is None or ion.name not in _DIMERS or mz < _LIGHTEST_DIMER:
