@@ -182,8 +182,8 @@ def test_a_second_candidate_that_may_be_a_tautomer_is_told(tmp_path: Path) -> No
             strict=True,
         )
     )
-    told = "Rank 2 may be a tautomer of the first: together they have 100 %."
-    first, second = replace(first, probability=0.67), replace(second, probability=0.33)
+    told = "Rank 2 may be a tautomer of the first: together they have 93 %."
+    first, second = replace(first, probability=0.6), replace(second, probability=0.33)
     shown = Page(source([of_two(answer, first, second)], tmp_path)).json["d1"]
     assert shown["why"].endswith(told)
     other = replace(second, molecule=Molecule.parse("O=c1ccc2cccc(O)c2o1"))
@@ -325,6 +325,21 @@ def test_the_overview_is_sorted_by_probability_and_keeps_the_files_numbers(
     assert page.count("a", href="#q3") == 1
     assert page.json["d3"]["why"].startswith("2 candidates tie for the first place")
     assert page.json["d2"]["why"] == "Not ranked: no precursor m/z."
+
+
+def test_the_overview_names_the_file_of_each_query(tmp_path: Path) -> None:
+    results: list[QueryResult] = [
+        result("a", probability=0.2),
+        unranked("b", "no precursor m/z"),
+        result("c", probability=0.9),
+    ]
+    path = tmp_path / "report.html"
+    files = ["one.mgf", "two.mgf", "three.mgf"]
+    write_report(results, path, title="", provenance={}, files=files)
+    rows = rows_of(path.read_text(encoding="utf-8"))
+    assert [row[0] for row in rows] == ["3", "1", "2"]
+    found = [[name for name in files if name in row] for row in rows]
+    assert found == [["three.mgf"], ["one.mgf"], ["two.mgf"]]
 
 
 def test_what_is_to_be_expected_is_told_by_probability(tmp_path: Path) -> None:
