@@ -41,7 +41,7 @@ from specvae.vae.device import pick_device
 from specvae.vae.model import MultimodalVAE
 
 LEAST_DIFFERENCE = 0.02
-"""Nats: what moves a difference of scores by less had no say in it."""
+"""Nats; bits that change a difference of scores by less are not shown."""
 
 _N_BITS = 12
 
@@ -128,12 +128,12 @@ class Annotator:
         return changed
 
     def ignoring_retention_times(self) -> Annotator:
-        """Return the same model, to which queries' retention times say nothing."""
+        """Return the same model, which makes no use of queries' retention times."""
         pool = self.evidence_pool
         return self if pool is None else self.with_evidence(replace(pool, retention=None))
 
     def ignoring_nearness(self) -> Annotator:
-        """Return the same model, to which it says nothing that the library has like compounds."""
+        """Return the same model without the evidence of nearness to the library's compounds."""
         pool = self.evidence_pool
         if pool is None:
             return self
@@ -141,7 +141,10 @@ class Annotator:
 
     @property
     def calibration_source(self) -> str:
-        """What probabilities were fitted to, as a phrase: few models are calibrated themselves."""
+        """What the probabilities were fitted to, as a phrase.
+
+        Few models have a calibration of their own; the others use the one of the program.
+        """
         fitted = self.header.calibration
         if fitted is not None and self._is_outdated:
             return (
@@ -174,8 +177,8 @@ class Annotator:
     def assign_ion(self, spectrum: Spectrum, assumed: Assumptions | None = None) -> Query:
         """Return a spectrum as a query.
 
-        One that states no ion mode is taken to be of the one that the model knows, if it knows one
-        only and the user assumes none.
+        If neither the spectrum nor the user states an ion mode, and the model was trained on one
+        ion mode only, that ion mode is assumed.
         """
         known = [mode for mode in self.header.provenance.ion_modes if mode != "unknown"]
         query = Query.assign_ion(spectrum, (assumed or Assumptions()).or_only(known))
@@ -211,9 +214,9 @@ class Annotator:
     ) -> tuple[BitEvidence, ...]:
         """Return the bits in which two candidates differ, those that matter most first.
 
-        A bit's log-likelihoods of being set and not set differ by its logit. Bits that move the
-        score, in which the fingerprint has its weight, by less than `LEAST_DIFFERENCE` nats are
-        left out.
+        The log-likelihoods of a set bit and of the same bit not set differ by its logit. Its
+        effect on the score is the logit times the weight of fingerprints. Bits with an effect of
+        less than `LEAST_DIFFERENCE` nats are left out.
 
         Parameters
         ----------

@@ -37,21 +37,21 @@ from specvae.sources import is_pool
 from specvae.spectra.adducts import ion_of_cation, parse_adduct
 
 INNER_SALT = "may be [M+H]+ of an inner salt, such as a carnitine, which is not ranked as [M]+"
-"""What the status says where the right candidate may be such a one."""
+"""What the status says if the right candidate may be an inner salt."""
 
 _COARSE_RANGE = 1.0  # Th: of 3,082 such m/z of MassBank .4 % are within 10 ppm, here .6 %
 
 # Average masses lie above monoisotopic ones: those of most organic compounds by some .06 %, with
 # chlorine by up to .5 %, and by .05 Da at least. Molecular weights mostly have two decimals;
 # protons are 1.007 or 1.008 Da. Of accurate masses that are not listed among 3,000 compounds of
-# MassBank, an eighth happen to be such a one.
+# MassBank, an eighth happen to agree with an average mass.
 _MOST_ABOVE = 0.005
 _LEAST_ABOVE = 0.05  # Da
 _AVERAGE_ERROR = 0.015  # Th
-_FEW = 100  # structures: among more, some have any mass
+_FEW = 100  # structures: in longer lists about any mass occurs
 
 _LISTED_PPM = 50.0
-"""Of a candidate that is listed for its query, so that no window was asked for."""
+"""Fit of a query whose candidates are listed for it, so that their masses were not compared."""
 
 
 class CandidateSource:
@@ -166,13 +166,13 @@ class CandidateSource:
         return self._liked(sets[0] if len(sets) == 1 else CandidateSet.joined(sets))
 
     def doubts(self, query: Query) -> Iterator[str]:
-        """Yield what is to be said of candidates by mass, if the right one may be missed.
+        """Yield remarks on a search by mass that may miss the right candidate.
 
-        By rounding: of accurate m/z one in a thousand ends in so many zeros, of a quadrupole's all
-        do. By a measured m/z of two decimals whose peaks have fewer, which is off by tenths of a
-        Th: of 3,082 such spectra of MassBank 13 have the right mass within 10 ppm. Or as it is
-        listed as an inner salt, such as carnitine, and what is stated as [M]+ is its protonated
-        form.
+        There are three reasons. The precursor m/z is rounded: of accurate m/z one in a thousand
+        ends in so many zeros, of a quadrupole's all do. The precursor m/z has two decimals and the
+        peaks have fewer: it is off by tenths of a Th, and of 3,082 such spectra of MassBank 13 have
+        the right mass within 10 ppm. Or the compound, such as carnitine, is listed as an inner
+        salt, and the stated [M]+ is its protonated form.
         """
         if query.precursor_mz is None or self._source.listed is not None:
             return
@@ -188,9 +188,9 @@ class CandidateSource:
     def window_share(self, query: Query) -> float:
         """Return the chance that a query's mass is within `ppm` of what its precursor m/z says.
 
-        Of an m/z that was rounded to a unit u, 1 or .1 Th, the true one may be anywhere in a range
-        of that width, of which the window has the share ``2 ppm m/z / u``; one that a quadrupole
-        measured is off by as much as one that was rounded to 1 Th. 1 for accurate m/z, and for
+        If the m/z was rounded to a unit u, 1 or .1 Th, the true m/z may be anywhere in a range of
+        that width. The mass window covers the share ``2 ppm m/z / u`` of it. An m/z measured by a
+        quadrupole is treated as rounded to 1 Th. The chance is 1 for accurate m/z, and for
         candidates that are listed for their queries.
         """
         mz = query.precursor_mz
@@ -214,9 +214,9 @@ class CandidateSource:
         return mz is not None and has_coarse_precursor(query.spectrum) and self._is_narrow(mz)
 
     def fit(self, query: Query, found: CandidateSet | Refusal) -> MassFit | None:
-        """Return how a query's precursor fits its candidates, None if that cannot be told.
+        """Return how a query's precursor fits its candidates, None if that is unknown.
 
-        A file that states masses of molecules where m/z are wanted is known by this.
+        It shows whether a file states masses of molecules instead of m/z.
 
         Parameters
         ----------
@@ -250,7 +250,7 @@ class CandidateSource:
         return MassFit(not is_none, as_neutral, as_cation, as_others)
 
     def _as_others(self, query: Query) -> Iterator[str]:
-        """Yield as what else a query would have candidates, if it was taken for the wrong ion."""
+        """Yield the other ion species and isotopes as which a query would have candidates."""
         ion, mz = query.ion, query.precursor_mz
         if ion is None or mz is None:
             return
@@ -280,10 +280,10 @@ class CandidateSource:
         return self._source.nearest_ppm(mass, self.ppm) <= self.ppm
 
     def may_be(self, query: Query, first_block: str, smiles: str, adduct: str) -> Absence:
-        """Return whether a query may be of a compound that is no candidate of it.
+        """Return whether a query may be of a compound that is none of its candidates.
 
-        The compound has the mass of one of the query's ion species, or its own ion, of the species
-        `adduct`, has the query's m/z; and the user did not leave it out.
+        It may be if the user did not leave the compound out, and either the compound has a neutral
+        mass of the query, or its ion of the species `adduct` has the query's m/z.
         """
         mass = exact_mass_of_smiles(smiles)
         has_mass = any(is_near(mass, each, self.ppm) for each in _masses(query))
@@ -294,7 +294,7 @@ class CandidateSource:
         return Absence(is_unlisted=True, is_other_ion=is_other_ion and is_stated)
 
     def _liked(self, found: CandidateSet, mass: float | None = None) -> CandidateSet | Refusal:
-        """Return those that the user asks for, one per first block."""
+        """Return the candidates that the user asks for, one per first block."""
         liked = self._restriction.select(found)
         if not len(liked):
             return Refusal(Cause.NONE_LIKE_THAT, f"no candidate left by {self._restriction}")
@@ -303,7 +303,7 @@ class CandidateSource:
     def usable(
         self, sets: Sequence[CandidateSet], n_jobs: int | None
     ) -> list[tuple[CandidateSet, int]]:
-        """Return of each set what can be parsed; see `usable_structures`."""
+        """Return the candidates of each set that can be parsed; see `usable_structures`."""
         return usable_structures(sets, n_jobs, self._structures)
 
     def packed(
@@ -359,10 +359,10 @@ def _unit(mz: float) -> float:
 
 
 def _mass_as_cation(query: Query) -> float | None:
-    """Return the mass of a cation whose m/z a query has, and as which it is not looked for.
+    """Return the mass of the cation that has a query's m/z, None if it is already searched for.
 
-    A cation of as many charges as the query has its m/z as it is, and one of a single charge that
-    of a negative ion without two protons. None where the query's ions are these.
+    For a positive ion it is the cation itself, with as many charges. For a negative ion it is a
+    cation of one charge that lost two protons.
     """
     ion, mz = query.ion, query.precursor_mz
     if ion is None or mz is None or ion.charge < -1:
@@ -382,7 +382,7 @@ def _inner_masses(query: Query) -> list[float]:
 
 
 _CATION = ion_of_cation(1, 1)
-# Species that are common enough to be meant where another is stated; one of the other ion mode.
+# Species so common that they may be meant where another species is stated.
 _POSITIVE = ("[M+H]+", "[M+Na]+", "[M+NH4]+", "[M+K]+", "[M+H-H2O]+", "[2M+H]+")
 _NEGATIVE = ("[M-H]-", "[M+Cl]-", "[M+HCOO]-", "[M+CH3COO]-", "[M-H-H2O]-", "[2M-H]-")
 _OTHERS = {

@@ -24,7 +24,8 @@ from specvae.report import ReadReport
 UNREAD = "rows that name no compound left out"
 NO_COUNT = "rows without a count taken as 0"
 
-# Of atoms and rings there are counts too, and of references identifiers.
+# Names of columns of counts of references. Columns of counts of atoms or rings, and of identifiers
+# of references, must not match.
 _OF_COUNTS = re.compile(
     r"counts?|.*(?:pubmed|patent|reference|article|publication|literature|datasource|citation).*"
     r"(?<!id)(?<!ids)(?<!doi)(?<!dois)(?<!year)(?<!date)(?<!title)(?<!name)(?<!url)"
@@ -70,10 +71,11 @@ class Counts:
         Parameters
         ----------
         path
-            A CSV or TSV with a column of InChIKeys, first blocks, SMILES or InChI. The largest
-            count of a first block holds, as of stereoisomers.
+            A CSV or TSV with a column of InChIKeys, first blocks, SMILES or InChI. Of several
+            rows of one first block, such as stereoisomers, the largest count is taken.
         columns
-            Of the counts, which are added up; none: the only one that is called like counts.
+            Columns of counts, which are added up. If empty, the only column that is named like
+            one.
         weight
             w.
 
@@ -116,7 +118,7 @@ class Counts:
         return cls(found, weight, summary)
 
     def nats(self, candidates: CandidateSet) -> NDArray[np.float64]:
-        """Return what the counts say of a query's candidates, (n_candidates,), in nats."""
+        """Return the evidence of the counts for a query's candidates, (n_candidates,), in nats."""
         blocks = candidates.first_block
         counts = np.array([self.by_block.get(block, 0.0) for block in blocks], np.float64)
         logs = self.weight * np.log1p(counts)

@@ -26,7 +26,7 @@ from specvae.annotation.ranking.result import Annotation, Explanation, Ranked
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explainer:
-    """What is kept of a ranked query to explain the best of its candidates later.
+    """The part of a ranked query that is needed to explain its best candidates later.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Explainer:
 
     @classmethod
     def of(cls, ranked: Ranked, rows: NDArray[np.int64]) -> Self:
-        """Return what explains a ranked query, of whose candidates `rows` may be shown."""
+        """Return an explainer of a ranked query; `rows` are the candidates that may be shown."""
         return cls(ranked.logits.astype(np.float32), ranked.packed[rows])
 
     def explain(

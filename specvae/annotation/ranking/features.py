@@ -32,10 +32,11 @@ _LONGEST_LIST = 3
 def group_by(
     records: Sequence[Query | Unranked], field: str, ppm: float
 ) -> list[list[Query | Unranked]]:
-    """Return the records that are of one feature together, features by their first record.
+    """Return records grouped by feature, features in the order of their first records.
 
-    They state the same value in the field, the same ion, ion mode and MS level, and precursors
-    within `ppm` of the first one's. A record without the field is a feature of its own.
+    Records of one feature state the same value in the field, the same ion, ion mode and MS level,
+    and precursors within `ppm` of the first one's. A record without the field is a feature of its
+    own.
     """
     groups: list[list[Query | Unranked]] = []
     found: dict[tuple[object, ...], list[tuple[Query, list[Query | Unranked]]]] = {}
@@ -59,9 +60,9 @@ def group_by(
 def listed_as(
     groups: Iterable[Sequence[Query | Unranked]], is_listed: Callable[[Query], bool]
 ) -> dict[str, Query]:
-    """Return, by identifier, the query whose candidates those of one feature share.
+    """Return, by identifier of a query, the query of its feature whose candidates it takes.
 
-    That is the first for which candidates are listed, or else the first.
+    It is the first query of the feature for which candidates are listed, else the first one.
     """
     found: dict[str, Query] = {}
     for group in groups:
@@ -148,7 +149,7 @@ def _merged_query(queries: Sequence[Query]) -> Query:
 
 
 def _merged_remarks(queries: Sequence[Query]) -> list[str]:
-    """Return the remarks on several spectra; of those that are not on all, on how many they are."""
+    """Return the remarks on several spectra, each with its number of spectra unless on all."""
     counts = Counter(remark for query in queries for remark in dict.fromkeys(query.remarks))
     n_all = len(queries)
     return [r if n == n_all else f"{r} ({n} of {n_all} spectra)" for r, n in counts.items()]
@@ -158,14 +159,14 @@ _OF_SPECTRA = re.compile(r" \(\d+ of \d+ spectra\)$")
 
 
 def remark_kind(remark: str) -> str:
-    """Return a remark without on how many spectra of a feature it is, so that it can be counted."""
+    """Return a remark without the number of spectra of the feature, so that it can be counted."""
     return _OF_SPECTRA.sub("", remark)
 
 
 def one_of(outcomes: Sequence[Ranked | Unranked]) -> Ranked | Unranked:
-    """Return what became of a feature: what its spectra say together, else why they say nothing.
+    """Return the outcome of a feature: its merged ranking, or why it could not be ranked.
 
-    Its query names the other spectra, those that could not be ranked too.
+    Its query names the other spectra, including those that could not be ranked.
     """
     first, *others = outcomes
     if first.query is None or not others:

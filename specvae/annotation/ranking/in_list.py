@@ -23,18 +23,18 @@ from specvae.annotation.ranking.result import (
 from specvae.counting import counted
 
 FEW_QUERIES = 100
-"""Fewer ranked queries than that hardly show the share of lists that hold their truth."""
+"""Fewer ranked queries hardly show the share of lists that hold their truth."""
 
 _SHORT_LIST = 2  # candidates
 
 _MANY_EMPTY = 0.1
-"""Where more of the queries have no candidate of their mass, candidates lack compounds: the lists
-that there are will lack their truths too, and none of them shows it."""
+"""If a larger share of the queries has no candidate of its mass, the candidates lack compounds.
+Other lists then lack their truths too, and do not show it."""
 
 _FEW_KNOWN = 0.2
-"""Where the library knows a smaller share of the compounds, their lists hardly show the share of
-lists that hold their truth: that of unknown compounds moves by .05 where the true one moves by .5,
-and differs by .3 between laboratories (docs/research.md, section 15)."""
+"""If the library knows a smaller share of the compounds, the lists hardly show the share of lists
+that hold their truth. For unknown compounds the estimate changes by .05 when the true share changes
+by .5, and differs by .3 between laboratories (docs/research.md, section 15)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,9 @@ def final_probabilities(
     Parameters
     ----------
     model
-        That gave the results their probabilities and log odds.
+        The model that computed the probabilities and log odds of the results.
     results
-        Rows whose probabilities take it for sure that the list holds the truth.
+        Results whose probabilities hold if the list holds the truth.
     share
         Share of lists that hold their truth; None estimates it from all results.
     """
@@ -211,7 +211,7 @@ def _doubts(
 
 
 def dependence_lines(estimated: Mapping[str, Sequence[float]], *, timed: bool = False) -> list[str]:
-    """Return what is said of probabilities that depend on the other queries of a file.
+    """Return a line on probabilities that depend on the other queries of a file, if any do.
 
     Parameters
     ----------
@@ -240,7 +240,10 @@ def dependence_lines(estimated: Mapping[str, Sequence[float]], *, timed: bool = 
 
 
 def _log_odds(results: Iterable[QueryResult]) -> Floats:
-    """Return what lists say of the share; those by a rounded mass mostly lack their truth."""
+    """Return log odds of the lists from which the share is estimated.
+
+    Lists by a rounded mass are left out, as they mostly lack their truth.
+    """
     found = (answer.log_odds_in_list for answer in _answers(results) if answer.window_share >= 1.0)
     return np.array([odds for odds in found if odds is not None], dtype=np.float64)
 
@@ -256,7 +259,7 @@ def _with_share(result: QueryResult, share: float) -> QueryResult:
     held = float(in_list_probability(odds, share * result.window_share)[0])
     explanation = result.explanation
     if explanation is not None and explanation.second is not None:
-        # It may be shown by the explanation alone.
+        # The second candidate may be shown in the explanation only.
         explanation = replace(explanation, second=_scaled(explanation.second, held))
     return replace(
         result,

@@ -1,4 +1,4 @@
-"""What a model remembers in a run: its own library, others beside it, and what it is nearest to."""
+"""The library of a run: the model's own spectra and those of further files; the nearest of them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def with_library(
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[Annotator, tuple[str, ...]]:
-    """Return the model with what it remembers in this run, and lines that say so to the user.
+    """Return the model with the library of this run, and lines on it for the user.
 
     Parameters
     ----------
     annotator
         The model.
     files
-        Of spectra, or of encoded ones (``.h5``), that are remembered beside its own.
+        Files of spectra, plain or encoded (``.h5``), that are added to the model's own library.
     report
         Where spectra that are not used are counted.
     use_own

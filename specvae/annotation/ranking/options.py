@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from specvae.annotation.evidence.own_spectra import StatedShares
 
 DEFAULT_COUNTS_WEIGHT = 0.5
-"""What counts of references count for, if nothing else is asked for."""
+"""The default exponent of counts of references."""
 
 LARGEST_COUNTS_WEIGHT = 3.0
-"""With more, compounds of ten million references could be before those of the query's mass."""
+"""The largest exponent. With a larger one, compounds of ten million references could rank above
+those of the query's mass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +33,10 @@ class RunOptions:
     ion_mode, adducts
         Only queries of these are ranked; None and an empty tuple let all pass.
     assume_adduct, assume_ion_mode
-        Of queries that state none.
+        Adduct and ion mode of queries that state none.
     try_adducts
-        Ion species of queries that state none, of each of which candidates are ranked:
-        ``[M+H]+,[M+Na]+``, or ``common``; None: one species.
+        Ion species that are tried for queries that state none: ``[M+H]+,[M+Na]+``, or ``common``.
+        Candidates of each species are ranked. None: one species.
     in_list
         Share of lists that hold their truth; None estimates it.
     known
@@ -47,20 +48,20 @@ class RunOptions:
     use_retention_times
         Whether queries' retention times count.
     use_nearness
-        Whether it counts how near candidates are to the library's compounds.
+        Whether nearness of candidates to the library's compounds counts.
     merge_by
         Field by which spectra are of one feature and get one answer; None: each gets its own.
     shard
-        Number, from 1, and number of the parts of which this run is one; None: it is whole. Each
-        has every n-th feature; identifiers are given over the whole file.
+        The number of this part of a run, from 1, and how many parts there are; None: the run is
+        whole. Each part has every n-th feature; identifiers are given over the whole file.
     formula, elements
         Only candidates of this formula (``C9H8O4``), and of these elements (``CHNOPS``); None: any.
     exclude
-        Files that name compounds, which are no candidates.
+        Files that name compounds to be left out of the candidates.
     counts
         A table of how often compounds are referred to; None: it does not count.
     counts_columns
-        Of it, which are added up; none: the only one that is called like counts.
+        Its columns of counts, which are added up; if empty, the only column named like one.
     counts_weight
         A compound of n references is (1 + n) to this power as likely as one of none.
     rescore
@@ -141,7 +142,7 @@ class RunOptions:
 
     @property
     def inputs(self) -> dict[str, tuple[Path, ...]]:
-        """The files that are read beside model and queries, by option of the command line."""
+        """The files that are read, other than model and queries, by option of the command line."""
         return {
             "--candidates": (self.candidates,),
             "--library": self.library,
@@ -160,7 +161,7 @@ class RunOptions:
         )
 
     def asked(self) -> dict[str, Any]:
-        """Return the options that what comes out depends on, files and parts apart, by name.
+        """Return the options that the results depend on, by name, without files and shard.
 
         The values are as JSON gives them back.
         """

@@ -1,4 +1,4 @@
-"""A run of ranking in pieces, which processes of this or other computers deal with.
+"""A run of ranking in pieces, each ranked by a process of this or another computer.
 
 A piece is every n-th feature of the queries. Each process reads the files itself, once, so that
 they must lie where it can reach them under the same path. It returns drafts of the answers. The
@@ -52,7 +52,7 @@ class Job:
     sizes
         Of the files in bytes, where the run was started.
     is_first
-        Whether its piece says what was read.
+        Whether this piece reports what was read.
     """
 
     options: RunOptions
@@ -98,7 +98,8 @@ class Piece:
     n_records
         Queries of all pieces.
     reading
-        Of the first piece: what was read of queries and candidates; the same for all.
+        Reports of what was read of queries and candidates; from the first piece only, as they are
+        the same for all.
     query_notes, listed_ids
         As of `RankingRun` and its tally.
     """
@@ -118,7 +119,7 @@ def drafts_in_pieces(
     Parameters
     ----------
     run
-        Takes what is to be said of the files, and counts the queries.
+        Takes the notes on the files, and counts the queries.
     job
         The run.
     engine
@@ -203,7 +204,7 @@ def rank_piece(job: Job) -> Piece:
 
 
 def _session_for(job: Job) -> _Session:
-    """Return the session of a run; that of another run, or of files that were changed, is ended."""
+    """Return the session of a run; a session of another run or of changed files is ended."""
     found = [path.stat() for path in job.files]
     for path, size, here in zip(job.files, job.sizes, found, strict=True):
         if here.st_size != size:

@@ -26,12 +26,12 @@ _N_ANALOGUES = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draft:
-    """A ranked query as it is kept until it is known what all queries of the run show.
+    """A ranked query as it is kept until the shares and the retention line of a run are estimated.
 
-    The shares of known compounds move all candidates that were measured, in either ion mode,
-    against all others, so that the best of each kind are kept, with the scores of all; and a
-    retention time moves each by `LARGEST` at most, so that candidates are kept which are not
-    farther than that from being shown.
+    The shares of known compounds change the scores of all measured candidates, in either ion mode,
+    by the same number. So the best candidates of each kind are kept, with the scores of all. A
+    retention time changes each score by `LARGEST` at most. So candidates that are within this
+    distance of being shown are kept too.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Draft:
         int64 (n_kept,): places in the list of those that may be shown, in order of their first
         blocks.
     annotations
-        The same without rank, score and probability.
+        The annotations of these candidates, without rank, score and probability.
     top
         How many are shown; None: all.
     analogues
@@ -63,10 +63,10 @@ class Draft:
     def answer(
         self, scoring: RunScoring, run: RunState, annotator: Annotator | None = None
     ) -> Answer:
-        """Return what is shown, given what all queries of the run show.
+        """Return the candidates that are shown, with scores for what all queries of a run show.
 
-        Probabilities take it for sure that the list holds the truth; what all queries say of that
-        is for `specvae.annotation.ranking.in_list.final_probabilities` to add.
+        The probabilities hold if the list holds the truth. The chance that it does is added by
+        `specvae.annotation.ranking.in_list.final_probabilities`.
         """
         lists = scoring.final_scores(self.lists, run)
         probabilities = scoring.probabilities(lists)
@@ -113,7 +113,7 @@ def draft(
     explained: bool = True,
     drawn: bool = True,
 ) -> Draft:
-    """Return what is kept of a ranked query, of which the `top` best are shown (None: all).
+    """Return the draft of a ranked query's answer, which shows the `top` best candidates.
 
     Parameters
     ----------
@@ -187,10 +187,10 @@ OTHER_KEY = "its InChIKey is another structure's"
 
 
 def _remarks(molecule: Molecule | None, *, is_best: bool) -> tuple[str, ...]:
-    """Return what is to be said of a candidate: of the best, also whether its given key is its own.
+    """Return the remarks on a candidate; on the best, also whether its given key is its own.
 
-    The key that a row gives is trusted: by it a candidate is found in the library, and is one with
-    others.
+    The key that a row gives is trusted: by the key, a candidate is found in the library and taken
+    as the same compound as other rows.
     """
     if molecule is None:
         return ()
@@ -211,8 +211,8 @@ def _terms(evidence: Evidence) -> NDArray[np.float64]:
 def _n_near(scores: NDArray[np.float64], n_shown: int | None, reach: float) -> int:
     """Return how many of the best candidates may be among the first `n_shown` in the end.
 
-    `scores` (n,) fall; each may yet change by so much that two of them change places which are not
-    farther than `reach` from each other.
+    `scores` (n,) are in descending order. Two candidates may still change places if their scores
+    differ by no more than `reach`.
     """
     if n_shown is None or n_shown >= len(scores):
         return len(scores)
@@ -222,7 +222,7 @@ def _n_near(scores: NDArray[np.float64], n_shown: int | None, reach: float) -> i
 
 
 def _ions(query: Query, candidates: CandidateSet) -> list[Adduct | None]:
-    """Return by which ion species each candidate has the query's mass."""
+    """Return the ion species for which each candidate has the query's mass."""
     if candidates.ion is None:
         return [query.ion] * len(candidates)
     return [query.ions[number] for number in candidates.ion.tolist()]
@@ -231,8 +231,9 @@ def _ions(query: Query, candidates: CandidateSet) -> list[Adduct | None]:
 def _structures(candidates: CandidateSet, *, drawn: bool) -> list[Molecule | None]:
     """Return the structures of candidates; None where one cannot be parsed, or none is asked for.
 
-    They are parsed already, unless the fingerprint alone was ranked by and came from a pool. Of
-    what a table shows, a pool mostly has all: nothing is decided about a single component.
+    They are parsed already, unless the model ranks by fingerprints alone and these came from a
+    pool. A pool stores most of what a table shows, so that structures of one component need not be
+    parsed.
     """
     if candidates.has_molecules:
         found: list[Molecule | None] = candidates.molecules.tolist()

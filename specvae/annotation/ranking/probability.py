@@ -12,7 +12,7 @@ a softmax over the candidates and one more outcome, "none of these", of utility 
 the probabilities do not depend on where the scores of a list have their zero.
 
 The share r differs between users: who draws candidates from a small table misses the truth more
-often. It is a prior, so it can be estimated from unlabelled queries (Saerens et al. 2002,
+often. The share is a prior, so it can be estimated from unlabelled queries (Saerens et al. 2002,
 doi:10.1162/089976602753284446), and changing it shifts all log odds by the same number.
 """
 
@@ -41,7 +41,7 @@ from specvae.settings import from_json, to_json
 
 Floats = NDArray[np.float64]
 
-# What the scores alone tell about a list; evidence that a caller has comes after these.
+# Features that are computed from the scores alone; a caller's own features come after them.
 SCORE_FEATURES = ("log_n_candidates", "log_competitors", "gap", "lead")
 
 SHARE_STRENGTH = 20.0
@@ -52,7 +52,7 @@ differs between laboratories: with 3, a hundred of them moved the share to anyth
 (docs/research.md).
 """
 
-# Nothing is known of lists farther from those that were learned from: a line is not followed there.
+# Features farther from the mean of the fitted lists are clipped, as the model is not extrapolated.
 _MOST_DEVIATIONS = 3.0
 _TEMPERATURE_PENALTY = 1e-2
 _IN_LIST_PENALTY = 1e-3
@@ -191,9 +191,10 @@ class ProbabilityModel:
     ) -> ProbabilityModel:
         """Return the model with all temperatures multiplied by a number that fits other lists.
 
-        It is fitted to the lists that hold their truth. Nothing else is: compounds that the library
-        does not know hardly show whether a list holds the truth, and a small shift of all log odds
-        moves the estimated share of lists by much (docs/evaluation.md).
+        The number is fitted to the lists that hold their truth. The log odds are not fitted anew:
+        compounds that the library does not know hardly show whether a list holds the truth, and a
+        small shift of all log odds changes the estimated share of lists by much
+        (docs/evaluation.md).
 
         Parameters as in `fit`; one list at least must hold its truth.
         """
@@ -237,7 +238,7 @@ class ProbabilityModel:
     ) -> list[Floats]:
         """Return each candidate's probability, per list (n_candidates,).
 
-        What is missing to a sum of 1 is the chance that the truth is not in the list.
+        One minus their sum is the chance that the truth is not in the list.
 
         Parameters
         ----------
@@ -367,5 +368,5 @@ def _fit_in_list(
 
 
 def _held_back(parameters: Tensor, penalties: Tensor) -> Tensor:
-    """Return what it costs to leave zero."""
+    """Return the quadratic penalty on slopes."""
     return (penalties * parameters.square()).sum()

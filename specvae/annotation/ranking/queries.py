@@ -48,8 +48,8 @@ def read_queries(
 ) -> list[Query | Unranked]:
     """Return every record of a file, in its order.
 
-    A record that cannot be read is there too, with its reason, under an identifier that no query
-    has.
+    A record that cannot be read is included as `Unranked`, with the reason, under an identifier
+    that no query has.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def read_queries(
 
 def _unread(skips: Iterable[Skip], taken: set[str]) -> Iterator[tuple[int, Unranked]]:
     """Yield line and row of each unreadable record, under an identifier that is not `taken`."""
-    numbers: dict[str, int] = {}  # the last one that was given to a name: thousands may share it
+    numbers: dict[str, int] = {}  # last number of each name, which thousands of records may share
     for skip in skips:
         query_id, n = skip.record, numbers.get(skip.record, 1)
         while query_id in taken:

@@ -32,12 +32,12 @@ from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
 
-_MOST_QUERIES = 1024  # that are ranked together: what they share is broken into fragments once
-_MOST_CANDIDATES = 100_000  # of theirs: each takes some kilobytes
+_MOST_QUERIES = 1024  # ranked together, so that shared candidates are fragmented once
+_MOST_CANDIDATES = 100_000  # of queries that are ranked together: each takes some kilobytes
 # Nats: more than all evidence together. Molecules of different masses break into different numbers
 # of fragments, so that their scores cannot be compared.
 _BEHIND = -100.0
-_FIRST_SHARE = 1 / 16  # of these, where little is to be lost: how long they take is not known yet
+_FIRST_SHARE = 1 / 16  # of these, in the first step of a run whose speed is not known yet
 
 
 class _ListedQuery(NamedTuple):
@@ -103,15 +103,15 @@ def rank_spectra(
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Ranked | Unranked]:
-    """Rank the candidates of each query, in order; what is unranked already stays so.
+    """Rank the candidates of each query, in order; records that are `Unranked` stay so.
 
-    Their scores assume that the library knows half of the queries' compounds. What the run itself
-    shows of that is known at its end only: see `specvae.annotation.ranking.run_scoring`.
+    Scores assume that the library knows half of the queries' compounds. The share that the run
+    itself shows is known at its end only: see `specvae.annotation.ranking.run_scoring`.
 
-    Parameters as in `rank_queries`, and `listed_as`: by identifier of a query, another one whose
-    candidates it has, as one of a feature, whose spectra come one after the other; `rescore`: see
-    `EvidencePool.weigh`; `step_seconds`: about how often outcomes are to come out, None where that
-    does not matter.
+    Parameters as in `rank_queries`, and three more. `listed_as` gives, by identifier of a query,
+    another query whose candidates it takes: one of the same feature, whose spectra must be
+    neighbours in `records`. For `rescore` see `EvidencePool.weigh`. `step_seconds` is about how
+    often outcomes are yielded; None where that does not matter.
     """
     progress = progress or Silence()
     sharing = listed_as or {}
@@ -141,7 +141,7 @@ def rank_spectra(
 def _by_feature(
     records: Sequence[Query | Unranked], features: Mapping[str, str]
 ) -> Iterator[list[Query | Unranked]]:
-    """Yield the records of each feature (see `_Ranker`); of no other, each alone."""
+    """Yield the records of each feature together (see `_Ranker`), and all others one by one."""
     numbered = enumerate(records)
     for _, pairs in groupby(numbered, lambda pair: features.get(pair[1].query_id) or pair[0]):
         yield [record for _, record in pairs]
@@ -152,8 +152,8 @@ def _chunks(
 ) -> Iterator[list[_ListedQuery | Unranked]]:
     """Yield queries that are ranked together: many, but not more than fit in memory.
 
-    The spectra of a feature stay together. Where `seconds` are given, about as many come as are
-    ranked in that time, as the last ones were.
+    The spectra of a feature stay together. If `seconds` is given, a chunk has about as many queries
+    as can be ranked in that time, at the speed of the chunk before.
     """
     chunk: list[_ListedQuery | Unranked] = []
     n_candidates, full, start = 0, 1.0 if seconds is None else _FIRST_SHARE, monotonic()
@@ -249,7 +249,7 @@ class _PredictedQuery(NamedTuple):
     prior
         float64 (n_candidates,), nats: see `_prior`.
     counts
-        Of it, what counts of references say; None if there are none.
+        The part of the prior that counts of references make up; None if there are none.
     window_share
         As in `ListScores`.
     """
@@ -287,8 +287,8 @@ class _PredictedQuery(NamedTuple):
 class _Ranker:
     """Ranks queries together: one prediction of the model, one table of fingerprints.
 
-    Attributes as the parameters of `rank_spectra`, and `features`: by identifier of a query, that
-    of the one whose candidates it has.
+    Attributes as the parameters of `rank_spectra`, and `features`: by identifier of a query, the
+    identifier of the query whose candidates it takes.
     """
 
     annotator: Annotator
@@ -381,7 +381,7 @@ class _Ranker:
         ]
 
     def _cascade_said(self, pool: EvidencePool, one: _PredictedQuery) -> tuple[str, ...]:
-        """Return what is to be said if not all candidates are broken into fragments."""
+        """Return the remark on candidates that are not broken into fragments, if there are any."""
         if self.rescore is None or len(one.candidates) <= self.rescore:
             return ()
         if not pool.has_fragments(one.query.spectrum):
@@ -392,8 +392,7 @@ class _Ranker:
 def _broken_alike(compared: list[Comparison], features: Sequence[str | None]) -> list[Comparison]:
     """Return comparisons in which all spectra of a feature have the same candidates broken.
 
-    What one has compared and another only guessed could be neither ranked nor trusted once their
-    evidence is merged.
+    Fragment scores of one spectrum could not be merged with guessed ones of another.
     """
     places: dict[str, list[int]] = defaultdict(list)
     for place, (one, feature) in enumerate(zip(compared, features, strict=True)):
@@ -436,7 +435,7 @@ def _likelihoods(
 ) -> NDArray[np.float64]:
     """Return likelihoods of fingerprints as predicted, and without a spectrum, (2, n_candidates).
 
-    Each is compared with the prediction for its own ion species, of which there is a row each.
+    Each candidate is compared with the prediction for its own ion species, a row of the logits.
     """
     if ion is None:
         return log_likelihoods(packed, np.stack([predicted[0], blind]))
@@ -453,12 +452,12 @@ def _prior(
     pool: EvidencePool | None,
     counts: NDArray[np.float64] | None,
 ) -> NDArray[np.float64] | None:
-    """Return what is known of candidates before the spectrum is, (n_candidates,), in nats.
+    """Return the prior of candidates, before the spectrum is seen, (n_candidates,), in nats.
 
-    That is the logarithm of the share of its ion species where several were tried; how readily it
-    becomes that species; how often it is referred to, where the user says so; and that one of quite
-    another mass, as only a list for the query can have, stands behind all others. None where
-    nothing of it tells candidates apart.
+    It is the sum of up to four terms: the logarithm of the share of a candidate's ion species, if
+    several were tried; how readily the candidate forms that species; how often it is referred to,
+    if the user gives counts; and a penalty that ranks a candidate of quite another mass, which only
+    a list for the query can have, below all others. None if no term differs between candidates.
     """
     library = None if pool is None else pool.library
     prior = formation_of_candidates(candidates, query.ions, library)

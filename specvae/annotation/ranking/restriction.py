@@ -23,7 +23,7 @@ from specvae.report import ReadReport
 _TERMS = re.compile(r"(?:[A-Z][a-z]?\d*)+")
 # "[C6H5O7]3-", "C6H5O7 3-", "C6H5O7-3": a number behind a blank is no more of oxygen.
 _OF_ION = re.compile(r"\[(.+)\]\s*\d*[+-]\d*|(.+?)(?:(?<=\d)\s+\d+)?\s*[+-]\d*")
-# Those who name hydrogen mean deuterium and tritium too.
+# Users who allow hydrogen mean deuterium and tritium too.
 _OTHER_NAMES = {"D": "H", "T": "H"}
 
 
@@ -98,7 +98,7 @@ class Restriction:
         return self._allows(CalcMolFormula(Chem.MolFromSmiles(smiles)))
 
     def _excludes(self, first_block: str, smiles: str) -> bool:
-        """Whether a structure, or as a salt what it is written as, is one that is left out."""
+        """Return whether a structure, or the salt that it is written as, is to be left out."""
         if first_block in self.excluded:
             return True
         return bool(self.excluded) and not self.excluded.isdisjoint(blocks_of_salt(smiles))
@@ -111,8 +111,8 @@ class Restriction:
 
 
 def _parsed(option: str, given: str) -> tuple[tuple[str, int], ...]:
-    # A charge, which no formula is told apart by, blanks, and what divides a list of symbols; two
-    # formulas are none, and symbols have no numbers.
+    # Beside symbols and numbers a formula may have a charge, which is ignored, and blanks; a list
+    # of symbols may have separators. Two formulas are refused, and so are numbers in a list.
     charged = _OF_ION.fullmatch(given.strip())
     dropped = r"\s" if option == "formula" else r"[\s,;]"
     text = re.sub(dropped, "", given if charged is None else charged[1] or charged[2])

@@ -1,4 +1,4 @@
-"""What becomes of a query: ranked candidates, or the reason why it has none."""
+"""The outcome of a query: ranked candidates, or the reason why it has none."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ NUMBERS = (
     "retention_time",
     "analogue_cosine",
 )
-"""Those of them that hold numbers with decimals; `rank` and `n_candidates` are whole numbers."""
+"""Columns that hold numbers with decimals; `rank` and `n_candidates` are whole numbers."""
 
 
 class Cause(StrEnum):
@@ -107,7 +107,8 @@ class Refusal:
         The same with what is particular to the query, as the status words it; if empty, the
         cause's own words.
     nearest_ppm
-        For want of candidates of this mass: how far the nearest one is, in ppm of the neutral mass.
+        If there are no candidates of this mass: how far the nearest one is, in ppm of the neutral
+        mass.
     """
 
     cause: Cause
@@ -159,8 +160,8 @@ class ListScores:
         All kinds of evidence for the candidates; None for a model that ranks by the predicted
         fingerprint alone.
     window_share
-        Chance that the truth is among the candidates if its table has it: less than 1 where they
-        were looked for by a rounded mass (`CandidateSource.window_share`).
+        Chance that the truth is among the candidates if the table has it: less than 1 where
+        candidates were looked up by a rounded mass (`CandidateSource.window_share`).
     """
 
     scores: NDArray[np.float64]
@@ -174,14 +175,14 @@ class ListScores:
         shares: KnownShares,
         retention: NDArray[np.float64] | None = None,
     ) -> ListScores:
-        """Return the same for what a run shows; see `Evidence.at_shares`."""
+        """Return the scores at other shares of known compounds; see `Evidence.at_shares`."""
         if self.evidence is None:
             return self
         evidence = self.evidence.at_shares(weights, shares, retention)
         return replace(self, scores=evidence.scores, evidence=evidence)
 
     def as_guessed(self, weights: Mapping[str, float]) -> ListScores:
-        """Return the same as probabilities take it; see `Evidence.guessed`."""
+        """Return the scores that probabilities are computed from; see `Evidence.guessed`."""
         if self.evidence is None or self.evidence.guessed is None:
             return self
         evidence = self.evidence.as_guessed(weights)
@@ -207,8 +208,8 @@ class Ranked:
     logits
         float64 (n_bits,) predicted for the query.
     counts
-        Of the scores, what counts of references say, float64 (n_candidates,), nats; None if there
-        are none.
+        The term of the scores from counts of references, float64 (n_candidates,), nats; None if
+        there are no counts.
     """
 
     query: Query
@@ -226,7 +227,7 @@ class Ranked:
 
     @property
     def evidence(self) -> Evidence | None:
-        """The evidence that they are the sum of."""
+        """The evidence that the scores are the sum of."""
         return self.list_scores.evidence
 
     @property
@@ -305,7 +306,7 @@ class Annotation:
         The ion species by which it has the query's mass, where several were tried; None: the
         query's.
     counts
-        Of the score, what counts of references say, nats; None if there are none.
+        The term of the score from counts of references, nats; None if there are no counts.
     """
 
     rank: int
@@ -350,7 +351,8 @@ class Explanation:
     peaks, second_peaks
         The peaks that the fragments of either explain, by m/z.
     bits
-        Those that tell the two apart and had a say, the loudest first.
+        The bits in which the two differ and that affect the scores, those with the largest effect
+        first.
     library
         The library spectrum that the query is shown against: the first candidate's own, else that
         of the nearest analogue.
@@ -379,7 +381,7 @@ class Answer:
     analogues
         Compounds of the library with like spectra, the nearest first.
     explanation
-        For a report; None if there is none.
+        For a report; None if there is no report.
     log_odds_in_list
         As in `ListProbabilities`; None unless the model is calibrated.
     log_odds_known
@@ -422,7 +424,7 @@ QueryResult = Answer | Unranked
 
 
 def quoted(name: str) -> str:
-    """Return a name as messages show it; of a long one the middle is left out, as ends differ."""
+    """Return a name as messages show it; the middle of a long name is left out, as ends differ."""
     half = _LONGEST_NAME // 2
     shown = name if len(name) <= _LONGEST_NAME else f"{name[:half]}...{name[-half:]}"
     return f"'{printable(shown)}'"

@@ -48,17 +48,17 @@ from specvae.spectra.lines import sniff_format
 from specvae.spectra.spectrum import Spectrum
 
 Place = tuple[int, int, int]
-"""Where in a whole run an outcome stands: numbers of the file and of the feature, and within it."""
+"""The place of an outcome in a run: numbers of the file, the feature, and the spectrum in that."""
 
 Sources = Path | Sequence[Path] | Iterable[Spectrum]
 """A file of queries, several, or spectra."""
 
 Placed = tuple[Place, Draft | Unranked]
 
-_KEPT_EVERY = 30.0  # s: what a run that is killed loses of its work, where it keeps any
+_KEPT_EVERY = 30.0  # s: how much work a run with a journal loses if it is killed
 
 MOST_EXPLAINED = 2_500
-"""Queries that a report explains, the first of the run: what this takes is kept to the end."""
+"""A report explains so many queries, the first of the run: their data is kept until its end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class RunInputs:
     groups
         The queries; those of one feature together.
     numbers
-        For each group those of its file, and of the feature in that.
+        For each group the number of its file, and the number of the feature in that file.
     """
 
     source: CandidateSource
@@ -96,7 +96,7 @@ class Results:
     share_in_list
         Share of lists that hold their truth, as estimated or given; None if no probabilities are.
     lines
-        What the probabilities of all queries say together, as lines for the user.
+        A summary of the probabilities of all queries, as lines for the user.
     file_numbers
         For each result the number of its file, from 0; empty if that is not known.
     """
@@ -115,7 +115,7 @@ class Journal(Protocol):
         """What is kept, by the numbers of the file and of the feature."""
 
     def add(self, file: int, feature: int, found: Sequence[Draft | Unranked]) -> None:
-        """Keep what became of one feature."""
+        """Keep the outcomes of one feature."""
 
 
 class RankingRun:
@@ -215,9 +215,9 @@ class RankingRun:
         return [f"candidates: {self.candidates.summary('candidates')}"]
 
     def outcomes(self, spectra: Sources) -> Iterator[Ranked | Unranked]:
-        """Yield what becomes of each query of the files, or of each spectrum, in their order.
+        """Yield the outcome of each query of the files, or of each spectrum, in their order.
 
-        Of the spectra of a feature that are merged, one outcome comes: see `one_of`.
+        Spectra of a feature that are merged have one outcome: see `one_of`.
 
         Scores assume that the library knows half of the compounds: see `rank_spectra`.
 
@@ -240,7 +240,7 @@ class RankingRun:
             If a file cannot be used.
         """
         sources, options = _listed(spectra), self.options
-        # Processes that were started for the run end with it, also where a file is refused.
+        # Processes that were started for the run end with it, even if a file is refused.
         with kept_processes():
             # A wrong file is refused before a long one is read.
             for queries in sources:
@@ -293,7 +293,7 @@ class RankingRun:
     def _grouped(
         self, queries: Path | Iterable[Spectrum]
     ) -> tuple[list[list[Query | Unranked]], list[list[Query | Unranked]]]:
-        """Return the queries of a file as they are ranked together, and by what they state."""
+        """Return the queries of a file grouped as they are ranked, and grouped by their feature."""
         records: list[Query | Unranked]
         if isinstance(queries, Path):
             records = read_queries(queries, self.queries, self._assign_ion)
@@ -311,7 +311,7 @@ class RankingRun:
         kept: Mapping[tuple[int, int], Sequence[Draft | Unranked]],
         step_seconds: float | None = None,
     ) -> Iterator[tuple[tuple[int, int], list[Ranked | Unranked]]]:
-        """Yield numbers and outcomes of each feature; of what is kept already the numbers alone."""
+        """Yield numbers and outcomes of each feature; no outcomes where they are kept already."""
         pairs = list(zip(opened.numbers, opened.groups, strict=True))[shard[0] - 1 :: shard[1]]
         # File by file: identifiers are those of one file.
         for _, of_file in groupby(pairs, key=lambda pair: pair[0][0]):
@@ -340,7 +340,7 @@ class RankingRun:
         explained: bool = False,
         journal: Journal | None = None,
     ) -> Iterator[Placed]:
-        """Yield what is kept of each query until all have been ranked; arguments as `results`."""
+        """Yield the drafts of all queries, with their places; parameters as of `results`."""
         with self.opened(spectra) as opened:
             shard = self.options.shard or (1, 1)
             yield from self.drafts_of(opened, shard, top=top, explained=explained, journal=journal)
@@ -354,7 +354,7 @@ class RankingRun:
         explained: bool,
         journal: Journal | None = None,
     ) -> Iterator[Placed]:
-        """Yield the same of a part of the queries; `shard` as in `RunOptions`."""
+        """Yield the drafts of a part of the queries; `shard` as in `RunOptions`."""
         kept, every = ({}, None) if journal is None else (journal.kept, _KEPT_EVERY)
         place_of = {numbers: place for place, numbers in enumerate(opened.numbers)}
         for numbers, outcomes in self._ranked(opened, shard, kept, every):
@@ -394,13 +394,14 @@ class RankingRun:
         explained
             Whether a report is to explain the best candidates.
         journal
-            What was ranked already, and where it is kept as it is ranked; None: nowhere.
+            Holds the features that were ranked before, and keeps those that are ranked now; None:
+        nothing is kept.
         """
         drafts = self.drafts(spectra, top=top, explained=explained, journal=journal)
         return self.finish(drafts, least)
 
     def finish(self, placed: Iterable[Placed], least: float | None = None) -> Results:
-        """Return the final answers, given what is kept of all queries in their order."""
+        """Return the final answers, given the drafts of all queries in their order."""
         placed = list(placed)
         drafts = [found for _, found in placed]
         source, options = self.annotator.calibration_source, self.options

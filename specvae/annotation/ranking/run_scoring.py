@@ -1,8 +1,8 @@
-"""What the queries of a run tell together, and the scores and probabilities that follow from it.
+"""Final scores and probabilities of a run's queries, which depend on all of them.
 
-Some numbers are of a run, not of a query: the shares of queries whose compound the library knows,
-the line of their retention times, and the share of lists that hold their truth. Each is estimated
-once, from all queries.
+Some numbers belong to a run, not to a query: the shares of queries whose compound the library
+knows, the line of their retention times, and the share of lists that hold their truth. Each is
+estimated once, from all queries.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from specvae.annotation.ranking.result import ListProbabilities, ListScores
 
 @dataclass(frozen=True)
 class RunState:
-    """What all queries of a run show of each of them.
+    """Numbers that are estimated from all queries of a run, and apply to each of them.
 
     Attributes
     ----------
     known
         Shares of queries whose compound the library knows.
     line
-        Of their retention times; None where these say nothing.
+        The line of their retention times; None where times are no evidence.
     stated
-        The share of all known compounds, as a user states it, where a library of one ion mode
-        leaves nothing to divide it among; None else.
+        The share of known compounds, as a user states it, if the library has spectra of one ion
+        mode only, so that the share is not divided between two; else None.
     """
 
     known: KnownShares = DEFAULT_SHARES
@@ -70,15 +70,15 @@ class RunScoring:
     has_both_modes: bool = True
 
     def of_run(self, lists: Sequence[ListScores], known: StatedShares | None = None) -> RunState:
-        """Return what all queries of a run show.
+        """Return the numbers that all queries of a run give together.
 
         Parameters
         ----------
         lists
             Of the queries, in their order.
         known
-            Is taken as the shares of known compounds, so that a query does not depend on the others
-            of its run.
+            The shares of known compounds, if the user states them: results of a query then do not
+            depend on the other queries of the run.
         """
         if self.weights is None:
             return RunState()
@@ -102,7 +102,7 @@ class RunScoring:
         return replace(state, line=RetentionLine.fit(elutions, scores))
 
     def final_scores(self, lists: ListScores, run: RunState) -> ListScores:
-        """Return a query's scores for what the run shows."""
+        """Return a query's scores at the shares and the retention line of the run."""
         if self.weights is None:
             return lists
         elution = None if lists.evidence is None else lists.evidence.elution
@@ -113,7 +113,7 @@ class RunScoring:
     def log_odds_known(self, lists: ListScores) -> float | None:
         """Return the log odds that the truth is a measured candidate, at the shares of `lists`.
 
-        None where that is not asked: see `known_share.log_odds_known`.
+        None where there are none: see `known_share.log_odds_known`.
         """
         if lists.evidence is None or self.weights is None:
             return None
@@ -122,9 +122,10 @@ class RunScoring:
     def probabilities(self, lists: ListScores) -> ListProbabilities | None:
         """Return the probabilities of candidates, and of the list, by their final scores.
 
-        Retention times say which candidate of a list is right. Whether any is, they are not asked:
-        the model was fitted without them, and in a list without the truth some candidate leaves
-        the column in time by chance. Fragments that were not compared count as is guessed of them.
+        Retention times count for the question which candidate of a list is right, but not for the
+        question whether any of them is: the model was fitted without them, and in a list without
+        the truth some candidate has a fitting time by chance. Fragment scores that were not
+        computed are replaced by guesses.
         """
         if self.probability is None:
             return None
@@ -140,7 +141,7 @@ class RunScoring:
         row = np.array([features], dtype=np.float64)
         (given,) = self.probability.given_in_list([lists.scores], row)
         if is_guessed is not None and is_guessed.any():
-            # Ranks are not by guesses: nobody is to be likelier than one that ranks above.
+            # Ranks do not use guesses: no candidate may be likelier than one that ranks above it.
             given[is_guessed] = np.minimum(given[is_guessed], given[~is_guessed].min())
         (log_odds,) = self.probability.log_odds_in_list([untimed.scores], row)
         return ListProbabilities(given, float(log_odds))

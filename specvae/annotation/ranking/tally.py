@@ -18,7 +18,7 @@ from specvae.counting import counted
 from specvae.masses import is_near
 from specvae.molecules.molecule import exact_mass_of_smiles
 
-_FARTHEST_PPM = 50.0  # farther, a compound of like spectrum is mostly one of another formula
+_FARTHEST_PPM = 50.0  # beyond, a compound with a similar spectrum mostly has another formula
 
 Counted = TypeVar("Counted", Ranked | Unranked, Draft | Unranked, Answer | Unranked)
 
@@ -39,29 +39,30 @@ class Tally:
         Ranked queries by what was assumed of them; the notes of the reader are counted by a
         `ReadReport`.
     nearest_ppm
-        How far the nearest candidate is from each query without one of its mass.
+        For each query without candidates of its mass, how far the nearest candidate is.
     n_assumed
-        Of these, those whose adduct was assumed as they state none.
+        Queries without candidates of their mass whose adduct was assumed, as they state none.
     n_coarse
-        And those whose precursor m/z is as coarse as their peaks.
+        Queries without candidates of their mass whose precursor m/z is as coarse as their peaks.
     unlisted
         Queries that the table of candidates does not name.
     listed_ids
-        Some that it does name.
+        Some queries that the table does name.
     n_precursors, n_rough
         Queries with a precursor m/z, and those of them with two decimals or fewer.
     n_neutral, n_only_neutral, n_only_ion
-        Those whose precursor m/z is the mass of a candidate itself, those of them whose ion has the
-        mass of none, and those where it is the other way round.
+        Queries whose precursor m/z is the mass of a candidate itself; those of them whose ion has
+        the mass of no candidate; and queries whose ion has the mass of a candidate, but whose
+        precursor m/z has not.
     n_cations, n_of_charges, n_bared
-        Those whose precursor m/z is that of a cation among the candidates that is not ranked, the
-        same of several charges, and those of negative mode whose m/z is that of such a cation
-        without two protons.
+        Queries whose precursor m/z is that of a cation of one charge among the candidates that is
+        not ranked; of a cation of several charges; and, in negative ion mode, of a cation without
+        two protons.
     repeats
-        Those that state a retention time, by their precursor m/z (to 0.1 mTh): how many, and their
+        By precursor m/z (to 0.1 mTh): how many queries with a retention time there are, and their
         first and last time in seconds.
     as_others
-        How many of those without candidates would have some as another ion species or isotope.
+        By ion species or isotope: how many queries without candidates would have some as that.
     n_absent
         Ranked queries whose nearest spectrum of the library is clearly like them, and of a compound
         of their mass that is none of their candidates.
