@@ -1,4 +1,4 @@
-"""The library as memory: its spectra, and how like a query they are."""
+"""The library's spectra, indexed, and their similarity to a query."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ ANALOGUE_BINS = BinLayout(
     drop_above_precursor=True,
 )
 
-# Low peaks say as much about a structure as high ones: so the compression is strong.
+# Low peaks tell as much about a structure as high ones, so the compression is strong.
 INTENSITY_POWER = 0.25
 
 
 class Neighbours(NamedTuple):
-    """The library compounds whose spectra are most like each query's, the nearest first.
+    """The library compounds with the most similar spectra to each query, the nearest first.
 
     Parameters
     ----------
@@ -56,14 +56,14 @@ class Neighbours(NamedTuple):
 
 
 class Likeness(NamedTuple):
-    """How like a query the library's spectra are.
+    """The similarity of the library's spectra to a query.
 
     Parameters
     ----------
     compounds
-        float32 (n_compounds,): of each compound's best spectrum, from 0 to 1.
+        float32 (n_compounds,): similarity of each compound's best spectrum, from 0 to 1.
     rows
-        float64 (n_spectra,): of each spectrum; -1 for those of the other ion mode.
+        float64 (n_spectra,): similarity of each spectrum; -1 for spectra of the other ion mode.
     """
 
     compounds: NDArray[np.float32]
@@ -104,10 +104,10 @@ class AnalogueIndex:
     bins
         How queries are encoded; it must have blocks of peaks only.
     signs
-        int8 (n_spectra,): 1 for positive, -1 for negative ions, 0 where it is not known; None if
-        it is not known of any. Spectra of the other ion mode are like no query.
+        int8 (n_spectra,): 1 for positive, -1 for negative ions, 0 where the ion mode is unknown;
+        None if it is unknown for all. Spectra of the other ion mode are similar to no query.
     labels
-        What the spectra are called (n_spectra,); None if it is not known.
+        Names of the spectra, (n_spectra,); None if they are unknown.
 
     Raises
     ------
@@ -227,9 +227,9 @@ class AnalogueIndex:
         signs: NDArray[np.int8],
         labels: Sequence[SpectrumLabel],
     ) -> AnalogueIndex:
-        """Return an index of these spectra too; arguments as for a new one.
+        """Return the index extended by more spectra; arguments as for a new index.
 
-        It is the same index as one that was made of all spectra at once.
+        The result is the same as an index that was made of all spectra at once.
         """
         if not len(compound):
             return self
@@ -258,21 +258,21 @@ class AnalogueIndex:
         return index
 
     def hiding(self, compound: int, ion_mode: str | None = None) -> AnalogueIndex:
-        """Return the same index as if it had no spectrum of a compound (its number).
+        """Return the same index without the spectra of a compound, given its number.
 
-        With an `ion_mode`, none that is known to be of this mode.
+        If `ion_mode` is given, only spectra that are known to be of this mode are left out.
         """
         rows = self._compound_of_row == compound
         if ion_mode is not None:
             rows &= self._signs == SIGNS[ion_mode]
-        # Once for all copies, of which there may be one for each compound.
+        # Computed once for all copies, as there may be a copy for each compound.
         _ = self._bare, self._rows_by_species, self._by_row
         return self._hiding_rows(rows)
 
     def rows_of(self, compounds: NDArray[np.int64]) -> dict[int, list[SparseVector]]:
         """Return the remembered spectra of some compounds (numbers of the library), by compound.
 
-        Values are those that are compared, each spectrum of length 1.
+        Values are those that are compared: each spectrum is scaled to length 1.
         """
         wanted = np.isin(self._compound_of_row, compounds)
         entries = np.flatnonzero(wanted[self._rows])
@@ -301,12 +301,12 @@ class AnalogueIndex:
         n_nearest: int = AnalogueRule.n_nearest,
         on_query: Callable[[int], None] | None = None,
     ) -> Neighbours:
-        """Return the compounds whose best spectrum is most like each query.
+        """Return the compounds whose best spectrum is most similar to each query.
 
-        The likeness is the cosine of the angle between two spectra, both as vectors of
-        ``(summed intensity of the bin) ** INTENSITY_POWER`` over peaks and neutral losses. Of
-        compounds at the same distance the one that the library names first comes first. A query
-        that shares no bin with any spectrum is at cosine 0 of all.
+        The similarity is the cosine of the angle between two spectra, both as vectors of
+        ``(summed intensity of the bin) ** INTENSITY_POWER`` over peaks and neutral losses. Ties
+        are in the order of the library. A query that shares no bin with a spectrum has a cosine of
+        0 with it.
 
         Parameters
         ----------
@@ -334,19 +334,19 @@ class AnalogueIndex:
         return self._compound
 
     def cosines(self, spectra: Sequence[Spectrum]) -> Iterator[NDArray[np.float32]]:
-        """Yield each query's likeness to every compound, in the order of `compounds`.
+        """Yield each query's similarity to every compound, in the order of `compounds`.
 
-        See `nearest` for what the likeness is.
+        See `nearest` for its definition.
         """
         for likeness in self._likeness_of_many(spectra):
             yield likeness.compounds
 
     def likeness(self, spectrum: Spectrum) -> Likeness:
-        """Return how like a query each compound and each spectrum is; see `nearest`."""
+        """Return the similarity of each compound and each spectrum to a query; see `nearest`."""
         return next(self._likeness_of_many([spectrum]))
 
     def no_likeness(self) -> Likeness:
-        """Return the likeness of a query that cannot be compared: 0 to all."""
+        """Return the similarities of a query that cannot be compared: all are 0."""
         return Likeness(np.zeros(len(self._compound), np.float32), np.zeros(self._n_rows))
 
     def _likeness_of_many(self, spectra: Sequence[Spectrum]) -> Iterator[Likeness]:
@@ -357,9 +357,9 @@ class AnalogueIndex:
             yield self._likeness(encoded.columns[start:end], values[start:end], comparable)
 
     def best_rows(self, likeness: Likeness, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the spectrum of each compound that is most like the query, int64 (n,).
+        """Return, for each compound, its most similar spectrum to the query, int64 (n,).
 
-        `places` are indices into `compounds`. Of equally like ones the first is taken.
+        `places` are indices into `compounds`. Of equally similar spectra the first is taken.
         """
         ranges = zip(*self._row_range(places), strict=True)
         return np.array([a + int(np.argmax(likeness.rows[a:b])) for a, b in ranges], dtype=np.int64)
@@ -370,9 +370,9 @@ class AnalogueIndex:
         return self._first_row[places], ends[places]
 
     def shared_peaks(self, spectrum: Spectrum, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return in how many bins of a query's peaks spectra of the library have one too, (n,).
+        """Return how many peaks of a query spectra of the library share, (n,).
 
-        Neutral losses do not count. A peak of the query counts once, at a border of bins too.
+        Neutral losses do not count. A peak on a border of two bins counts once.
         """
         columns = self._sharp_bins.encode(spectrum).columns
         entries, _ = self._entries(columns[columns < self.bins.n_bins])
@@ -383,8 +383,8 @@ class AnalogueIndex:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the spectra of some compounds that may be of an ion mode.
 
-        These are rows (n,), and for each the place of its compound in `compounds`, which are places
-        in `Likeness.compounds`.
+        The first array has their rows (n,), the second the place of each one's compound in
+        `compounds`, whose values are places in `Likeness.compounds`.
         """
         rows, counts = _joined_ranges(*self._row_range(compounds))
         kept = self._comparable_rows(ion_mode)[rows]
@@ -393,7 +393,7 @@ class AnalogueIndex:
     def nominal_cosines(
         self, query: Spectrum, rows: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return cosines of a query and spectra (n,) by nominal masses, and how many they share.
+        """Return cosines (n,) of spectra with a query by nominal masses, and how many they share.
 
         See `specvae.annotation.evidence.low_resolution`.
         """
@@ -419,7 +419,7 @@ class AnalogueIndex:
         columns: NDArray[np.int32],
         intensity: NDArray[np.float64],
     ) -> PeakLists:
-        """Return the peaks among what spectra have in some columns, one after the other."""
+        """Return the peaks of spectra in some columns, one spectrum after the other."""
         is_peak = columns < self.bins.n_bins
         before = np.concatenate([[0], np.cumsum(is_peak)])
         mz = np.asarray((columns[is_peak] + 0.5) * self.bins.bin_width, np.float64)
@@ -434,7 +434,7 @@ class AnalogueIndex:
         return csc_matrix((self._values, self._rows, self._starts), shape=shape).tocsr()
 
     def label(self, row: int) -> SpectrumLabel | None:
-        """Return what a spectrum is called; None for libraries stored before that was kept."""
+        """Return the name of a spectrum; None for libraries that were stored without names."""
         return None if self._labels is None else self._labels[row]
 
     def is_of_mode(
@@ -450,7 +450,8 @@ class AnalogueIndex:
     def peaks(self, row: int) -> RememberedPeaks:
         """Return the peaks of a spectrum, as far as they are remembered.
 
-        Where borders of bins are soft, peaks in neighbouring bins are taken for one at the border.
+        Where borders of bins are soft, peaks in two neighbouring bins are taken as one peak on the
+        border.
         """
         entries = np.flatnonzero(self._rows == row)
         columns = np.searchsorted(self._starts, entries, side="right") - 1
@@ -508,20 +509,20 @@ class AnalogueIndex:
         return bool(self.is_of_mode(slice(None), ion_mode).any())
 
     def of_known_modes(self) -> AnalogueIndex:
-        """Return the same index as if it had no spectrum whose ion mode is not known."""
+        """Return the same index without spectra of unknown ion mode."""
         return self._hiding_rows(self._signs == 0)
 
     def with_fragments(self) -> AnalogueIndex:
-        """Return the same index as if it had no spectrum of nothing but its precursor.
+        """Return the same index without spectra that show nothing but their precursor.
 
-        That is one that lost nothing, with the peaks of its precursor and its isotopes. Of a
-        spectrum without a precursor m/z that is not known.
+        Such spectra have no neutral loss: their only peaks are of the precursor and its isotopes.
+        Spectra without a precursor m/z are kept.
         """
         return self._hiding_rows(self._bare)
 
     @cached_property
     def _bare(self) -> NDArray[np.bool_]:
-        """Which spectra are of nothing but their precursor, (n_spectra,), hidden ones too."""
+        """Which spectra show nothing but their precursor, (n_spectra,), hidden ones included."""
         bare = np.zeros(self._n_rows, np.bool_)
         sections = {section.name: section for section in self.bins.sections}
         if "neutral_losses" not in sections:
@@ -565,7 +566,7 @@ class AnalogueIndex:
         entries, counts = self._entries(columns)
         products = self._values[entries] * np.repeat(values, counts)
         cosines = np.bincount(self._rows[entries], weights=products, minlength=self._n_rows)
-        # A compound that nothing agrees with is shown by a spectrum that was compared.
+        # A compound without any similar spectrum is shown by one that was compared.
         rows = np.where(comparable, cosines, -1.0)
         best = np.maximum.reduceat(rows, self._first_row)
         return Likeness(np.clip(best, 0.0, 1.0).astype(np.float32), rows)
@@ -580,7 +581,7 @@ def _joined_ranges(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the numbers of several ranges, one range after the other, and how many each has."""
     counts = ends - first
-    # Number j of all is number j of its range, minus those of the ranges before.
+    # Entry j of all is entry j - k of its range, where k entries are in the ranges before.
     before = np.cumsum(counts) - counts
     return np.arange(counts.sum()) + np.repeat(first - before, counts), counts
 

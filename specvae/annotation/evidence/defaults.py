@@ -21,23 +21,24 @@ DEFAULTS_FILE = Path(__file__).with_name("evidence.json")
 """Weights, fitted by ``specvae bench laboratories --fit``: see docs/research.md."""
 
 SCALE = "nats with nearness"
-"""Of the weights in a checkpoint. Those of another scale, or of none, are of evidence as it was
-computed then, and are replaced by the defaults: nearness to the library did not count ("nats of
-both ion modes"), spectra of the other ion mode said nothing ("nats of a mixture"), analogues were
-the logarithm of other votes ("nats"), and before that all evidence was standardised over each list
-(no name)."""
+"""The scale of weights, as named in a checkpoint. Weights of another scale, or of none, hold for
+evidence as earlier versions computed it, and are replaced by the defaults. In these versions,
+nearness to the library did not count ("nats of both ion modes"), spectra of the other ion mode were
+no evidence ("nats of a mixture"), analogues were the logarithm of other votes ("nats"), and before
+that all evidence was standardised over each list (no name)."""
 
 
 class Defaults(NamedTuple):
-    """What was fitted once.
+    """Weights and coefficients that were fitted once and come with the program.
 
     Parameters
     ----------
     weights
-        By kind of evidence; that of the library is 1, as its coefficients are fitted themselves.
+        By kind of evidence. The weight of the library's evidence is 1, as its coefficients are
+        fitted themselves.
     own_spectra, other_mode
-        Coefficients of the evidence of own spectra: of those of the query's ion mode, and of those
-        of the other one where a candidate has no other.
+        Coefficients of the evidence of own spectra: for spectra of the query's ion mode, and for
+        spectra of the other ion mode of candidates that have no others.
     """
 
     weights: Mapping[str, float]
@@ -54,8 +55,8 @@ def defaults() -> Defaults:
 
 
 def is_outdated(stored: StoredEvidence) -> bool:
-    """Return whether the weights and probabilities are of evidence as it was weighed before.
+    """Return whether weights and probabilities are for evidence as earlier versions computed it.
 
-    The library's spectra serve; see `SCALE`.
+    The library's spectra can still be used; see `SCALE`.
     """
     return stored.scale != SCALE

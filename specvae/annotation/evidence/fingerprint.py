@@ -21,10 +21,10 @@ _BATCH = 64
 def _by_batches(
     n: int, width: int, compute: Callable[[torch.Tensor], torch.Tensor]
 ) -> NDArray[np.float32]:
-    """Return what is computed of `n` rows, (n, width), given the numbers of always as many.
+    """Return what is computed for `n` rows, (n, width), in chunks of equally many rows.
 
-    How a product's sums are added up depends on how many rows it has, so that the last ones are
-    filled up: what is computed of a row is then the same, whatever other rows there are.
+    The order of summation in a matrix product depends on its number of rows. The last chunk is
+    padded, so that the result for a row does not depend on other rows.
     """
     found = np.empty((n, width), np.float32)
     for start in range(0, n, _BATCH):

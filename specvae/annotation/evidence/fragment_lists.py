@@ -49,10 +49,10 @@ class _ListedMolecule(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Some molecules, and for which of some queries each is a candidate.
+    """Some molecules, and for each the queries that it is a candidate of.
 
-    Peaks are beside the scorer of their ion mode, of which `scorers` has the arrays. Of a molecule
-    whose graph is kept, that is all that is given.
+    The peaks of a query come with its ion mode, by which `scorers` has the arrays of its scorer. A
+    molecule whose graph is kept is given by its graph alone.
     """
 
     scorers: Mapping[str, bytes]
@@ -61,9 +61,10 @@ class _Block(NamedTuple):
 
 
 class _BlockScores(NamedTuple):
-    """Scores of the molecules of a block: for each those of its queries, one behind the other.
+    """Scores of the molecules of a block, and the graphs that were made.
 
-    And the graphs of those of which none was given.
+    The scores of a molecule are those for its queries, one after the other. A graph is made for
+    each molecule that was given without one.
     """
 
     scores: NDArray[np.float64]
@@ -78,10 +79,10 @@ def scoring(
     progress: Callable[[int, int], None] | None = None,
     cache: GraphCache | None = None,
 ) -> Iterator[Callable[[], list[NDArray[np.float64]]]]:
-    """Give what returns the fragment scores of each query's candidates, (n_candidates,), nats.
+    """Start scoring; give a function that returns each query's fragment scores, (n_candidates,).
 
-    They are those of `FragmentScorer.scores`, and 0 in an ion mode without a scorer. Processes
-    begin at once, so that this one may do other things before it asks for them.
+    The scores are those of `FragmentScorer.scores`, in nats, and 0 in an ion mode without a scorer.
+    Processes start at once, so that this one can do other work before it calls the function.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ def scoring(
         If the system ends one of the processes.
     """
     compile_ahead.wait()
-    # Candidates of one mass are those of all queries of that mass.
+    # Queries of one mass have the same candidates.
     chosen: dict[str | bytes, tuple[Molecule, list[int]]] = {}
     for number, one in enumerate(lists):
         for molecule in one.molecules if one.peaks.ion_mode in scorers else ():
@@ -213,7 +214,7 @@ def _score_block(block: _Block) -> _BlockScores | str:
                 in_turn = scorer.explain(table, [queries[number] for number in of_mode])
                 for number, one in zip(of_mode, in_turn, strict=True):
                     explained[number].append(one)
-    # Each query's come out in the order of the molecules, as they went in.
+    # The scores of each query are in the order of the molecules, as they were given.
     scores = [
         iter(query.scores(found).tolist()) for query, found in zip(queries, explained, strict=True)
     ]
@@ -226,7 +227,7 @@ def _scorer(arrays: bytes) -> FragmentScorer:
     return FragmentScorer.from_arrays(load(arrays))
 
 
-# The molecules of a block are candidates of queries that those of the blocks before were too.
+# Neighbouring blocks mostly have the same queries.
 @lru_cache(maxsize=_QUERIES_KEPT)
 def _query(
     scorer: FragmentScorer,

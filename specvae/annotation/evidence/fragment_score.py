@@ -150,8 +150,8 @@ class FragmentScorer:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the weight exp(u) of each match (n_matches,) and the gain of each peak (n_peaks,).
 
-        The weights are without `METAL_SHARE`, in which those of a query do not differ. The gain is
-        ``log(1 + sum of exp(u) / exp(b))`` in nats.
+        The weights do not include `METAL_SHARE`, which is the same for all ions of a query. The
+        gain is ``log(1 + sum of exp(u) / exp(b))`` in nats.
         """
         if len(peaks.mz) == 0:
             return np.zeros(len(found.peak)), np.zeros(0)
@@ -164,13 +164,13 @@ class FragmentScorer:
         return matched, np.log1p(explained / np.exp(background))
 
     def has_learned_from(self, first_block: str) -> bool:
-        """Return whether it is known to have been fitted to spectra of a compound."""
+        """Return whether the score is known to be fitted to spectra of a compound."""
         return bool(np.isin(block_digest(first_block), self.learned_from))
 
     def having_learned_from(self, *digests: NDArray[np.int64]) -> Self:
-        """Return the same score, said to have been fitted to several sets of compounds.
+        """Return the same score, recorded as fitted to several sets of compounds.
 
-        They are digests, as `learned_from`; if one set is not known, all are not.
+        The sets are digests, as `learned_from`. If one set is unknown, the result is unknown.
         """
         is_known = all(map(len, digests))
         return type(self)(self._arrays, np.unique(np.concatenate(digests)) if is_known else None)
@@ -231,8 +231,8 @@ def shapes(n_hidden: int, n_states: int | None) -> dict[str, tuple[int, ...]]:
     the network's layers; those that end in ``_condition`` act on `condition_of` the spectrum;
     ``background`` is b by whether a part of the formula fits and by height; ``peak_weight`` the
     logarithm of a peak's weight by height and place; ``share`` is g, ``scale`` the logarithm of
-    what the sum is multiplied by. What is learned of cut bonds' surroundings comes after, with
-    `n_states` numbers for each atom; None for scores that know nothing of them.
+    what the sum is multiplied by. Arrays for the surroundings of cut bonds come last, with
+    `n_states` numbers for each atom; None for scores without them.
     """
     n_shifts = len(SHIFTS)
     heights = len(HEIGHT_EDGES) + 1
@@ -258,14 +258,14 @@ def shapes(n_hidden: int, n_states: int | None) -> dict[str, tuple[int, ...]]:
 
 
 class FragmentExplanation(NamedTuple):
-    """What the fragments of a candidate explain of a query.
+    """How the fragments of a candidate explain a query.
 
     Parameters
     ----------
     total
         Sum of the weights of all ions.
     at_peaks
-        Of those at each peak, float64 (n_peaks,).
+        Sum of the weights of the ions at each peak, float64 (n_peaks,).
     kinds
         The candidate's atoms.
     """
@@ -308,7 +308,7 @@ class QueryScorer:
         place = np.searchsorted(PLACE_EDGES, peaks.mz / peaks.precursor_mz)
         weight = np.sqrt(peaks.intensity) * np.exp(arrays["peak_weight"][self._height, place])
         self._peak_weights = weight / weight.sum()
-        # Many peaks of like height say more than one, though not as much more as they are.
+        # Several peaks of similar height tell more than one, but less than in proportion.
         entropy = -(self._peak_weights * np.log(self._peak_weights + 1e-12)).sum()
         self._scale = float(np.exp(entropy / 2 + arrays["scale"]))
 
@@ -317,8 +317,8 @@ class QueryScorer:
     ) -> tuple[float, NDArray[np.float64]]:
         """Return sums of weights of all ions: in total, and at each peak.
 
-        The next of `found` are those of the ions without the adduct's metal, with one of its atoms,
-        and so on.
+        The next items of `found` are the sums of ions without the adduct's metal, then of ions with
+        one of its atoms, and so on.
         """
         if len(self.windows) == 1:
             return next(found)
@@ -360,7 +360,7 @@ def _joined(queries: tuple[QueryScorer, ...]) -> Joined:
 
 
 def scorer_arrays(scorers: Mapping[str, FragmentScorer]) -> dict[str, NDArray[Any]]:
-    """Return fragment scorers by ion mode as arrays by name: weights, and who was learned from."""
+    """Return fragment scorers by ion mode as arrays by name: weights, and digests of compounds."""
     arrays: dict[str, NDArray[Any]] = {}
     for ion_mode, scorer in scorers.items():
         of_one: dict[str, NDArray[Any]] = {**scorer.to_arrays()}
@@ -394,9 +394,9 @@ def standard_scorers() -> dict[str, FragmentScorer]:
 
 
 def with_compounds_known(scorers: Mapping[str, FragmentScorer]) -> dict[str, FragmentScorer]:
-    """Return the same scorers; those with the shipped weights know what these were fitted to.
+    """Return the same scorers; those with the weights of the program have their digests too.
 
-    Models that were trained before the digests were kept have the weights alone.
+    Models that were trained before digests were stored have the weights only.
     """
     return {
         mode: shipped

@@ -1,8 +1,8 @@
-"""How readily molecules become an ion species, whatever the spectrum says.
+"""How readily molecules form an ion species: a prior that does not depend on the spectrum.
 
-A phosphate is hardly ever met as its acetate adduct, since it loses a proton instead, and what has
-no hydrogen to lose is hardly met as [M-H]-. No spectrum is needed to see that, so this is what is
-known of candidates before, given the ion species of the query.
+A phosphate is hardly ever measured as its acetate adduct, since it loses a proton instead. A
+molecule without an acidic hydrogen is hardly measured as [M-H]-. So the ion species of a query
+makes some candidates likelier than others.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _ALIPHATIC_AMINE = "[NX3;!$(N[C,S,P]=[O,S,N]);!$(N~[!#6;!#1]);!$(N[c,$(C=C)])]" 
 
 @dataclass(frozen=True)
 class Formation:
-    """What tells how readily a molecule becomes an ion species.
+    """How readily molecules form an ion species, by a functional group and by their charge.
 
     Attributes
     ----------
     group
-        SMARTS of a group that tells; empty for none.
+        SMARTS of the functional group; empty for none.
     present, absent
-        Nats of a molecule that has the group, and of one that has not.
+        Nats for molecules with the group, and for molecules without it.
     neutral
-        Nats for one that is no cation itself.
+        Nats for molecules that are no cations themselves.
     typical
-        Nats for all where several species are tried. They make the odds of a library's compounds 1
-        on average, so that the species are as common as `log_shares` says.
+        Nats that are added for all molecules where several species are tried. They make the mean
+        odds of a library's compounds 1, so that species are as common as `log_shares` says.
     """
 
     group: str = ""
@@ -70,10 +70,10 @@ FORMATION: Mapping[str, Formation] = {
 
 
 def ion_formation(molecules: Sequence[Molecule], ion: Adduct) -> NDArray[np.float64]:
-    """Return how readily molecules become an ion species, float64 (n_molecules,), nats.
+    """Return how readily molecules form an ion species, float64 (n_molecules,), nats.
 
-    It is ``log p(ion | molecule)``, as far as a group and the charge tell it, and but for a
-    constant: 0 where nothing speaks against it.
+    It estimates ``log p(ion | molecule)`` from a functional group and the charge, up to a constant:
+    it is 0 for molecules that readily form the ion.
 
     Parameters
     ----------
@@ -98,19 +98,19 @@ def ion_formation(molecules: Sequence[Molecule], ion: Adduct) -> NDArray[np.floa
 def formation_of_candidates(
     candidates: CandidateSet, ions: Sequence[Adduct | None], library: LibraryMemory | None
 ) -> NDArray[np.float64]:
-    """Return how readily candidates become their ion species, float64 (n_candidates,), nats.
+    """Return how readily candidates form their ion species, float64 (n_candidates,), nats.
 
-    Those of several species can be compared: see `Formation.typical`.
+    Values of different species can be compared: see `Formation.typical`.
 
     Parameters
     ----------
     candidates
         Of one query.
     ions
-        The species that they may be of, one or those that `CandidateSet.ion` are numbers of; None
-        if it is not known.
+        The species that were tried: one, or those that `CandidateSet.ion` numbers; None if the
+        species is unknown.
     library
-        What it has measured as that species becomes it; None for no library.
+        Compounds with library spectra of the species do form it; None for no library.
     """
     nats = np.zeros(len(candidates))
     for number, ion in enumerate(ions):

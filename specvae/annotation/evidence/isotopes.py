@@ -16,8 +16,8 @@ _SLACK = 0.02  # of the lighter peak's height
 def lighter_isotopes(mz: NDArray[np.float64], intensity: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the peak that each peak may be the 13C isotope of, int64 (n_peaks,); -1 for none.
 
-    It lies below by what 13C weighs more than 12C, and its isotope is higher than this peak if it
-    is nothing but carbon.
+    The two peaks differ by the mass difference of 13C and 12C. The lighter peak must be so high
+    that the isotope peak of an ion made of carbon only would be as high as this peak.
 
     Parameters
     ----------

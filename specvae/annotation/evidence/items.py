@@ -9,7 +9,7 @@ from specvae.annotation.evidence.analogues import RememberedPeaks
 
 @dataclass(frozen=True, slots=True)
 class BitEvidence:
-    """A predicted bit that one of the first two candidates has, and what it says for the first.
+    """A predicted bit that one of the first two candidates has, and its effect on their scores.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class BitEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Analogue:
-    """A compound of the library whose spectrum is like a query's.
+    """A compound of the library whose spectrum is similar to a query.
 
     Attributes
     ----------
@@ -54,11 +54,12 @@ class Analogue:
     name
         What the library calls the compound; empty in models that did not keep it.
     is_unlisted
-        Whether it may be the query's compound, by mass and by what is asked of candidates, is none
-        of these, and none of them is nearer by its own spectra.
+        Whether the compound may be the query's but is not among the candidates: it has the query's
+        mass and meets the user's conditions, and no candidate has own spectra nearer to the query.
     is_other_ion
-        Whether it may be so only if the query is not of the ion species that it states: the
-        compound's ion, of another species, has the query's m/z. Probabilities trust what is stated.
+        Whether it may be the query's compound only if the ion species that the query states is
+        wrong: the compound's ion of another species has the query's m/z. Probabilities trust the
+        stated species.
     adduct
         The ion species of its spectrum; empty in models that did not keep it.
     """
@@ -74,7 +75,7 @@ class Analogue:
 
     @property
     def title(self) -> str:
-        """What a reader may call the compound: its name, else its first block."""
+        """The name of the compound as shown, or its first block if it has no name."""
         return self.name or self.first_block
 
 
@@ -87,7 +88,7 @@ class PeakEvidence:
     mz
         Th.
     relative_intensity
-        The highest of the peaks that were explained or not has 1.
+        Relative to the highest of all peaks of the query, explained or not.
     formula
         Of the likeliest ion, in Hill order, with its sign.
     error_ppm
@@ -113,7 +114,7 @@ class LibrarySpectrum:
     Attributes
     ----------
     query_id, adduct
-        What it is called, and its ion; empty in models that did not keep it.
+        Its identifier and ion species; empty in models that do not store them.
     smiles, first_block
         The compound.
     cosine
@@ -121,7 +122,7 @@ class LibrarySpectrum:
     n_shared
         Peaks that both have.
     is_own
-        Whether the compound is the first candidate; else it is its nearest analogue's.
+        Whether the spectrum is of the first candidate; else it is of the nearest analogue.
     peaks
         As far as they are remembered, moved by `shift`.
     name

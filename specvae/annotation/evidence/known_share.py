@@ -1,8 +1,8 @@
 """The shares of a run's queries whose compound the library has: a prior, estimated from the run.
 
-Whether a measured or an unmeasured candidate is right depends on how many of the queries are known
-compounds at all; and on how many of these the library has in the other ion mode only. These are two
-numbers of a run, which all its queries tell together.
+Whether a measured or an unmeasured candidate is right depends on the share of queries that are
+known compounds, and on the share of these that the library has in the other ion mode only. These
+two numbers are estimated from all queries of a run.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from specvae.annotation.evidence.weighted import Evidence
 # Number of queries of known outcome that the default counts for. With 5, runs of a hundred unknown
 # compounds were taken for one known in twenty, and lost a point of hit@1 (docs/research.md).
 _STRENGTH = 1.0
-# What a run without any known compound shows, as some measured isomers look like the truth. It is
-# what the 127 positive queries of CASMI 2016 show (docs/research.md).
+# The share that seems known in a run without known compounds, as some measured isomers look like
+# the truth: that of the 127 positive queries of CASMI 2016 (docs/research.md).
 _LOOK_ALIKES = 0.075
 FEWEST_QUERIES = 20
-"""Runs of fewer queries do not show their shares: scores of a few queries must not depend on which
-others are in the file, and so few show little."""
+"""In runs of fewer queries the shares are not estimated: so few queries show little, and their
+scores must not depend on which others are in the file."""
 
 _LIBRARY = EVIDENCE_KINDS.index("library")
-_NONE = -60.0  # nats, how far a kind without any candidate is below the others
+_NONE = -60.0  # nats: log-likelihood of a kind without candidates, relative to the likeliest kind
 _GRID = 400  # shares that an interval is read off
 _LEAST = 0.005  # a run never shows that there is no known compound at all, of either kind
 _LEAST_UNKNOWN = 0.01
@@ -52,9 +52,10 @@ def log_odds_known(evidence: Evidence) -> float | None:
 def shares_of_known(evidence: Iterable[Evidence]) -> KnownShares:
     """Return a run's shares of known compounds, from its queries' evidence under any shares.
 
-    `DEFAULT_SHARES` for fewer than `FEWEST_QUERIES`. From the share p that seem to be known follows
-    that which is, ``(p - q) / (1 - q)``, where q is the share of unknown compounds that seem so
-    (adjusted counts: Forman 2008, doi:10.1007/s10618-008-0097-y, with all known ones recognised).
+    `DEFAULT_SHARES` for fewer than `FEWEST_QUERIES`. If a share p of compounds seems to be known,
+    the true share is ``(p - q) / (1 - q)``, where q is the share of unknown compounds that seem to
+    be known (adjusted counts: Forman 2008, doi:10.1007/s10618-008-0097-y, if all known ones are
+    recognised).
     """
     rows = [_log_likelihoods(of_query) for of_query in evidence]
     if len(rows) < FEWEST_QUERIES:
@@ -66,10 +67,10 @@ def shares_of_known(evidence: Iterable[Evidence]) -> KnownShares:
 
 
 def shares_at(known: StatedShares) -> KnownShares:
-    """Return the shares of a run of which it is stated how many of its compounds are known.
+    """Return the shares of a run for which the user states the share of known compounds.
 
-    One number is divided among the ion modes as the default shares are: for a library of one mode
-    see `of_one_kind`.
+    A single number is divided between the ion modes in the ratio of the default shares. For a
+    library of one mode see `of_one_kind`.
     """
     if not isinstance(known, float | int):
         return within_limits(*known)
@@ -78,10 +79,10 @@ def shares_at(known: StatedShares) -> KnownShares:
 
 
 def of_one_kind(known: float, evidence: Evidence) -> KnownShares:
-    """Return the shares for a query whose library has spectra of one ion mode only.
+    """Return the shares for a query if the library has spectra of one ion mode only.
 
-    All compounds that it knows are known to this query by the same kind of spectra: those of its
-    own ion mode, or of the other one.
+    All known compounds are then known by the same kind of spectra: by spectra of the query's ion
+    mode, or by spectra of the other one.
     """
     if evidence.elsewhere.any() and not evidence.measured.any():
         return within_limits(0.0, known)
@@ -91,7 +92,7 @@ def of_one_kind(known: float, evidence: Evidence) -> KnownShares:
 def at_estimated_shares(
     evidence: Sequence[Evidence], weights: Mapping[str, float]
 ) -> list[Evidence]:
-    """Return the evidence of a run's queries for the shares of known compounds that they show.
+    """Return the evidence of a run's queries at the shares of known compounds estimated from them.
 
     Parameters
     ----------
@@ -112,12 +113,12 @@ def within_limits(same_mode: float, other_mode: float) -> KnownShares:
 
 
 def _log_likelihoods(evidence: Evidence) -> list[float]:
-    """Return what a query says of each kind of compound, where all are equally likely, nats.
+    """Return the log-likelihoods of the kinds of compound for a query, in nats.
 
-    The kinds are those that the library knows by the query's ion mode, by the other mode only, and
-    not at all. The likeliest is at 0: scores have no scale of their own, whatever a kind without
-    any candidate is compared with. A list of measured candidates alone is compared with the same
-    list as if nobody had measured them, as an unknown compound may be none of it.
+    The kinds are compounds that the library knows by the query's ion mode, by the other mode only,
+    and not at all. The likeliest kind has 0, as scores have no absolute scale. If all candidates
+    are measured, unknown compounds are given the likelihood that the same list would have if none
+    of them were, as an unknown compound may be missing from the list.
     """
     scores, shares = evidence.scores, evidence.shares
     found = [
@@ -162,7 +163,7 @@ def _estimate_shares(log_likelihoods: NDArray[np.float64]) -> tuple[float, float
 
 
 def estimate_share(log_odds: NDArray[np.float64], default: float, strength: float) -> float:
-    """Return the share of cases that are so, from each case's log odds at a share of one half.
+    """Return the share of positive cases, from each case's log odds at a share of one half.
 
     The fixed point of the EM algorithm of Saerens et al. 2002 (doi:10.1162/089976602753284446,
     equation 4), with a Beta prior whose mode is `default`:
@@ -174,8 +175,7 @@ def estimate_share(log_odds: NDArray[np.float64], default: float, strength: floa
     log_odds
         float64 (n,).
     default, strength
-        The share where nothing is known, and the number of cases of known outcome that it counts
-        for.
+        The mode of the prior, and the number of cases of known outcome that the prior counts for.
     """
     low, high = 0.0, 1.0
     for _ in range(60):
@@ -191,12 +191,12 @@ def estimate_share(log_odds: NDArray[np.float64], default: float, strength: floa
 def share_interval(
     log_odds: NDArray[np.float64], default: float, strength: float, level: float = 0.95
 ) -> tuple[float, float]:
-    """Return between which shares the true one lies with a probability of `level`.
+    """Return the credible interval of the share with a probability of `level`.
 
     The posterior of the share r is proportional to
     ``r ^ (strength default) (1 - r) ^ (strength (1 - default)) prod_i (1 - r + r exp(o_i))``; its
-    equal-tailed interval is read off a grid. Arguments as in `estimate_share`. It takes the log
-    odds as they are: where these are wrong, the interval does not know.
+    equal-tailed interval is read off a grid. Arguments as in `estimate_share`. The interval does
+    not account for errors of the log odds.
     """
     steps = (np.arange(_GRID) + 0.5) / _GRID
     density = np.array(
@@ -215,7 +215,7 @@ def share_interval(
 def probability_at(
     log_odds: NDArray[np.float64], share: float | NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the chance (n,) that a case is so, ``sigma(log_odds + logit share)``."""
+    """Return the chance (n,) that a case is positive, ``sigma(log_odds + logit share)``."""
     with np.errstate(divide="ignore"):
         prior = np.log(share) - np.log1p(-share)
     # The logistic function by tanh, which overflows nowhere and takes an infinite prior.

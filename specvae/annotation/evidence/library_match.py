@@ -1,8 +1,8 @@
-"""The library spectrum that a candidate was recognised by, and how sure an identity that makes.
+"""The library spectrum that matches a candidate's query best, and whether it identifies it.
 
-A candidate's match is that of its own spectra of the query's ion mode that is most like the query.
-Where it has none, it is one of the other ion mode, compared with the query as it would look there:
-a hint, which identifies nothing.
+A candidate's match is the most similar to the query of its own spectra of the query's ion mode. If
+it has none, the match is a spectrum of the other ion mode, compared with the query as it would look
+in that mode: a hint that does not identify the candidate.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ CLEAR_PEAKS = 3
 """Fewest peaks that a clear match shares with the query."""
 
 CLEAR_MARGIN = 0.1
-"""How far the cosine of a clear match lies above that of any other candidate's accurate spectra."""
+"""The cosine of a clear match exceeds that of any other candidate's accurate spectra by so much."""
 
 LEAST_COSINE = 0.2
-"""Own spectra that are less like the query are no match; of known compounds, a tenth are so."""
+"""Least cosine of a match; for a tenth of known compounds no own spectrum reaches it."""
 
 LIBRARY_LEVEL, TENTATIVE_LEVEL = "2a", "3"
 """Levels of Schymanski et al. 2014 (doi:10.1021/es5002105): a probable structure by an unambiguous
@@ -43,7 +43,7 @@ class LibraryMatch:
     Attributes
     ----------
     query_id, adduct
-        What the spectrum is called, and its ion; empty in models that did not keep it.
+        Identifier and ion species of the spectrum; empty in models that do not store them.
     cosine
         Likeness of the spectra, from 0 to 1 (`AnalogueIndex.nearest`).
     n_shared
@@ -58,8 +58,8 @@ class LibraryMatch:
     name
         What the library calls the compound; empty in models that did not keep it.
     shift
-        What is added to the m/z of its peaks to compare them with the query's, Th: 0 for a spectrum
-        of the query's ion mode, else two protons.
+        Th that are added to the m/z of its peaks before they are compared with the query: 0 for a
+        spectrum of the query's ion mode, else the mass of two protons with a sign.
     is_nominal
         Whether cosine and number of peaks are of nominal masses, as one of the two spectra is of
         low resolution.
@@ -162,22 +162,22 @@ class OwnSpectra(NamedTuple):
         )
 
     def filled_by(self, other: OwnSpectra) -> OwnSpectra:
-        """Return these, and those of `other` for candidates that have none here."""
+        """Return these matches, and those of `other` for candidates that have none here."""
         has_none = self.row < 0
         return OwnSpectra(
             *(np.where(has_none, theirs, ours) for ours, theirs in zip(self, other, strict=True))
         )
 
     def select(self, rows: NDArray[np.int64]) -> OwnSpectra:
-        """Return those of some candidates, rows (n,)."""
+        """Return the matches of some candidates, rows (n,)."""
         return OwnSpectra(
             self.row[rows], self.cosine[rows], self.n_shared[rows], self.is_nominal[rows]
         )
 
     @classmethod
     def best(cls, of_queries: Sequence[OwnSpectra]) -> OwnSpectra:
-        """Return, of what several queries found for the same candidates, what is most like."""
-        # One that agrees in nothing goes before none, nominal masses say less than accurate ones.
+        """Return the best matches of the same candidates for several queries."""
+        # A match of cosine 0 is better than none; nominal masses tell less than accurate ones.
         likeness = [
             np.where(found.row < 0, -2.0, found.cosine - found.is_nominal) for found in of_queries
         ]
