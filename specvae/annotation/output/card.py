@@ -1,4 +1,4 @@
-"""The model card: what comes with a model that is given away."""
+"""The model card: a description that accompanies a model when it is shared."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def model_card(header: AnnotatorHeader, name: str, licence: str | None) -> str:
     Parameters
     ----------
     header
-        Of the model.
+        The model's header.
     name
-        What the model is called, which is the folder that it is unpacked into.
+        The model's name, which is the folder that it is unpacked into.
     licence
-        Terms under which it is given away; None where that is not said.
+        The licence of the model; None if none is stated.
     """
     return "\n".join(_lines(header, name, licence)) + "\n"
 
 
 def licence_remarks(header: AnnotatorHeader) -> list[str]:
-    """Return warnings for those who give the model away, a sentence each."""
+    """Return warnings for users who share the model, a sentence each."""
     licences = header.provenance.licences
     if not licences:
         return [_UNKNOWN]

@@ -1,4 +1,4 @@
-"""What stands in the cells of a table: rows of queries, their status, numbers and lines of text."""
+"""The cells of the tables: rows of queries, their status, numbers and lines of text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Cell = str | int | float | None
 
 
 def rows(result: QueryResult) -> Iterator[dict[str, Cell]]:
-    """Yield the rows of a query by `COLUMNS`: one for each candidate, or one that says why not."""
+    """Yield the rows of a query by `COLUMNS`: one per candidate, or one that says why none is."""
     query, status = result.query, status_of(result)
     shared: dict[str, Cell] = {
         "query_id": result.query_id,
@@ -69,7 +69,7 @@ def _nearest(result: QueryResult) -> dict[str, Cell]:
 
 
 def reached_by(annotation: Annotation) -> dict[str, Cell]:
-    """Return the cells that say how an annotation was reached."""
+    """Return the cells with the evidence of an annotation."""
     match = annotation.match
     return {
         "evidence": LEADING_EVIDENCE[annotation.leading] if annotation.leading else None,
@@ -98,11 +98,11 @@ _LARGEST_ERROR_TH = (
 
 
 BY_NOMINAL = "library spectrum compared by nominal masses, as one of the two is of low resolution"
-"""Said of a candidate whose library match has a cosine of nominal masses."""
+"""The remark on a candidate whose library match has a cosine of nominal masses."""
 
 
 def remarks_on(query: Query, annotation: Annotation) -> tuple[str, ...]:
-    """Return what is said of a candidate alone: its structure, its key, its match, its mass."""
+    """Return the remarks on one candidate: on its structure, its key, its match, its mass."""
     is_nominal = annotation.match is not None and annotation.match.is_nominal
     return (
         *annotation.remarks,
@@ -112,7 +112,7 @@ def remarks_on(query: Query, annotation: Annotation) -> tuple[str, ...]:
 
 
 def _misfit(query: Query, error: float | None) -> tuple[str, ...]:
-    """Return what is said of a candidate that was listed for the query and has another mass."""
+    """Return the remark on a candidate that is listed for the query and has another mass."""
     if error is None or query.precursor_mz is None or abs(error) <= _LARGEST_ERROR_PPM:
         return ()
     if abs(error) * 1e-6 * query.precursor_mz <= _LARGEST_ERROR_TH:
@@ -127,7 +127,7 @@ def status_of(result: QueryResult) -> str:
 
 
 def status_with(result: Answer, annotation: Annotation) -> str:
-    """Return the status of a query, and what is said of one of its candidates alone."""
+    """Return the status of a query, with the remarks on one of its candidates."""
     return "; ".join((status_of(result), *remarks_on(result.query, annotation)))
 
 

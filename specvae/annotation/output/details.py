@@ -42,7 +42,7 @@ N_STICKS = 200
 """Peaks drawn of one spectrum, the highest."""
 
 LEAST_DIFFERENCE = 0.05
-"""Nats: a term that differs by less between two candidates had no say in their order."""
+"""Nats: a term that differs by less between two candidates is shown as without effect."""
 
 TERM_NAMES = {
     "fingerprint": "predicted fingerprint",
@@ -55,19 +55,19 @@ TERM_NAMES = {
 """What the report calls the terms of a score."""
 
 WHOLE_NAME = "how readily it stays whole"
-"""What it calls the term of fragments of a query that has none."""
+"""The report's name of the term of fragments for a query without fragments."""
 
 ADDUCT_NAME = "how likely the adduct is"
-"""What it calls the part of the score that several adducts bring, where they were tried."""
+"""The report's name of the part of the score from adducts' shares, where several were tried."""
 
 MASS_NAME = "whether its mass is the query's"
-"""What it calls the part that a candidate of quite another mass has, which stands behind others."""
+"""The report's name of the penalty on a candidate of quite another mass."""
 
 FORMATION_NAME = "how readily it becomes the ion"
-"""What it calls the part that tells by a structure's groups which ion species it forms."""
+"""The report's name of the part for ion species that a structure's functional groups form."""
 
 COUNTS_NAME = "how well known it is (--counts)"
-"""What it calls the part that counts of references bring."""
+"""The report's name of the part from counts of references."""
 
 _N_COMPARED = 3  # candidates behind the first that may be its tautomers
 _NOTED_LEAD = 0.5  # nats
@@ -83,7 +83,7 @@ def details(result: QueryResult, drawings: Drawings, n_drawn: int) -> dict[str, 
     Parameters
     ----------
     result
-        What became of it.
+        The outcome of the query.
     drawings
         Where structures are drawn once for the whole page.
     n_drawn
@@ -147,12 +147,12 @@ def facts(result: QueryResult) -> list[str]:
 
 
 def signed(value: float) -> str:
-    """Return nats with their sign, as print writes minus."""
+    """Return nats with their sign, and a typographic minus."""
     return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def why_first(answer: Answer) -> str:
-    """Return in a sentence or two what puts the first candidate before the second."""
+    """Return a sentence or two on why the first candidate ranks above the second."""
     first = answer.annotations[0]
     n_tied = sum(a.score == first.score for a in answer.annotations)
     if n_tied > 1:
@@ -188,7 +188,7 @@ def why_first(answer: Answer) -> str:
 
 
 def _beside_fingerprint(first: Annotation, second: Annotation, query: Query) -> list[str]:
-    """Return what else tells two candidates apart that are ranked by the fingerprint."""
+    """Return further differences of two candidates that are ranked by the fingerprint."""
     others = [] if first.counts is None else [COUNTS_NAME]
     if first.adduct is not None:
         return [*others, ADDUCT_NAME]
@@ -224,7 +224,10 @@ def _may_be_tautomers(first: Annotation, other: Annotation) -> bool:
 
 
 def _if_hardly_alike(first: Annotation, lead: float) -> str:
-    """Return a sentence if `lead` is for being measured at all: nats of own library spectra."""
+    """Return a sentence if the first candidate leads only because the library has spectra of it.
+
+    `lead` is its lead by own library spectra, in nats.
+    """
     match = first.match
     if match is None or match.cosine >= LEAST_COSINE or lead < _NOTED_LEAD:
         return ""
@@ -284,7 +287,7 @@ def _candidate(
 
 
 def _terms(first: Annotation, second: Annotation | None, query: Query) -> list[list[Any]]:
-    """Return a row for each term: name, terms of both in nats, whether it had a say."""
+    """Return a row for each term: name, terms of both in nats, whether it had an effect."""
     if second is None or not second.terms:
         alone = _parts(first, first, query)
         return [[name, round(ours, 4), None, False] for name, ours, _ in alone]
@@ -297,9 +300,9 @@ def _terms(first: Annotation, second: Annotation | None, query: Query) -> list[l
 def _parts(first: Annotation, second: Annotation, query: Query) -> list[tuple[str, float, float]]:
     """Return name and size (nats) of the terms that make up two scores.
 
-    That of the retention time is among them if it counts, and so are counts of references, and
-    what the adducts' shares add if several were tried, or what a candidate is behind that is of
-    quite another mass or hardly becomes the ion.
+    The terms of retention time, counts of references and adducts' shares are included if they
+    count. So are the penalties on a candidate of quite another mass, or one that hardly forms the
+    ion.
     """
     if not first.terms:
         return []
@@ -360,7 +363,7 @@ def _explained(
 
 
 def _isotopes(query: Query) -> dict[float, str]:
-    """Return what is said of peaks that may be isotopes of others, by m/z."""
+    """Return the notes on peaks that may be isotopes of others, by m/z."""
     if query.ion is not None and abs(query.ion.charge) > 1:
         return {}
     mz = query.spectrum.mz
@@ -412,7 +415,7 @@ def _library(library: LibrarySpectrum, answer: Answer, drawings: Drawings) -> di
 
 
 def _of_one_nominal_mass(ours: Sequence[float], theirs: Sequence[float]) -> list[list[int]]:
-    """Return which of our peaks have a nominal mass of theirs, and the other way round."""
+    """Return which peaks of either spectrum share a nominal mass with a peak of the other one."""
     masses = [nominal(np.array(mz)) for mz in (ours, theirs)]
     return [
         np.flatnonzero(np.isin(these, others)).tolist()
@@ -434,7 +437,7 @@ def _analogues(result: QueryResult, drawings: Drawings) -> list[dict[str, Any]]:
 
 
 def _name_of(first_block: str, result: QueryResult) -> str:
-    """Return what the candidates call a compound; empty if it is none of those shown."""
+    """Return the name of a compound among the candidates; empty if it is none that are shown."""
     if isinstance(result, Unranked):
         return ""
     return next((a.name for a in result.annotations if a.first_block == first_block), "")

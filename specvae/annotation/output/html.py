@@ -1,7 +1,7 @@
 """The report: one self-contained HTML file that says why each query's first candidate is first.
 
-The overview is a plain table. What is behind a row is JSON in the page, which its script draws when
-the row is opened (``page/report.js``): a thousand queries are quick to load.
+The overview is a plain table. The details of a row are JSON in the page, which a script draws when
+the row is opened (``page/report.js``), so that a thousand queries are quick to load.
 """
 
 from __future__ import annotations
@@ -66,8 +66,7 @@ def write_report(
     provenance
         What made the result (digests, options, versions), listed at the end.
     summary
-        What is to be known of all queries together, a sentence each: why some are not ranked, and
-        what is expected of the probabilities.
+        Lines on all queries together: why some are not ranked, and what the probabilities promise.
     files
         The file that each query is of; None if all are of one.
     """

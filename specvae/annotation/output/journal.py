@@ -1,4 +1,4 @@
-"""What a run has ranked so far, in a file, from which a stopped run continues.
+"""A file of the outcomes of a run so far, from which a stopped run continues.
 
 The file has JSON lines. The first names the run; each of the others has the outcome of a feature,
 written when it was ranked. The shares that depend on all queries are not in it, so that an
@@ -50,9 +50,9 @@ class RunJournal:
     Attributes
     ----------
     kept
-        What an earlier run left, by the numbers of the file and of the feature.
+        The outcomes that an earlier run kept, by the numbers of the file and of the feature.
     n_kept
-        How many features are kept by now.
+        How many features are kept so far.
 
     Raises
     ------
@@ -70,7 +70,7 @@ class RunJournal:
         n_bytes = self._read(path, head) if path.exists() else 0
         self.n_kept = len(self.kept)
         self._stream = path.open("r+b" if n_bytes else "wb")
-        # What was cut off in the middle of a line is ranked again.
+        # A feature whose line was cut off is ranked again.
         self._stream.truncate(n_bytes)
         self._stream.seek(n_bytes)
         if not n_bytes:
@@ -84,7 +84,7 @@ class RunJournal:
             self._stream.close()
 
     def add(self, file: int, feature: int, found: Sequence[Draft | Unranked]) -> None:
-        """Keep what became of one feature, so that it outlives the process."""
+        """Write the outcomes of one feature to the file, so that they outlive the process."""
         outcomes = [{**outcome_to_json(one), **_of_explainer(one)} for one in found]
         self._write({"place": [file, feature], "outcomes": outcomes})
         self.n_kept += 1
@@ -95,7 +95,7 @@ class RunJournal:
             self._stream.flush()
 
     def _read(self, path: Path, head: Mapping[str, Any]) -> int:
-        """Fill `kept`; return the length of what is whole."""
+        """Fill `kept`; return the length of the complete lines."""
         n_bytes = 0
         with path.open("rb") as stream:
             for number, line in enumerate(stream):

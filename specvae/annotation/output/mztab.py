@@ -273,7 +273,7 @@ def _small_molecule(number: int, result: QueryResult, has_feature: bool) -> list
     if best and result.query is not None:
         ion = result.query.ion_named(best[0].adduct)
     molecules = [_molecule(a) for a in best]
-    # Of candidates that tie, none is identified better than the worst.
+    # Candidates that tie are identified no better than the worst of them.
     level = max((a.level for a in best), default=None)
     reliability = level or (_EXACT_MASS if has_feature else None)
     nearest = result.analogues[0] if result.analogues else None
@@ -315,7 +315,7 @@ def _status_alone(result: QueryResult, best: Sequence[Annotation]) -> str:
 
 
 def _best_measure(best: Sequence[Annotation]) -> str | None:
-    """Return what says how sure the best candidates are: the probability, where there is one."""
+    """Return the confidence of the best candidates: the probability, if there is one."""
     if not best:
         return None
     return _SCORE if best[0].probability is None else _PROBABILITY

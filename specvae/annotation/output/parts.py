@@ -1,8 +1,8 @@
 """Parts of a run: what a shard found, and how parts are joined.
 
-A part is a file of JSON lines. The first names the run; each of the others has a query with its
-evidence, as it is kept until the shares of the whole run are known. So the parts of a run give the
-same bytes as the run in one piece.
+A part is a file of JSON lines. The first names the run; each of the others has the draft of a
+query's answer. The shares of the whole run are estimated when the parts are joined, so that the
+parts of a run give the same bytes as the run in one piece.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from specvae.spectra.spectrum import Spectrum
 
 _KIND = "specvae part"
 FORMAT_VERSION = 6
-"""Of what is kept of a query; 1 had no nearness to the library, 2 no ions of analogues, 5 not what
-counts of references say."""
+"""Format version of parts; 1 had no nearness to the library, 2 no ions of analogues, 5 no counts of
+references."""
 _SPECTRUM = (
     "query_id", "name", "precursor_mz", "adduct", "charge", "ion_mode", "ms_level",
     "collision_energy", "normalized_collision_energy", "retention_time", "path", "line", "ordinal",
 )  # fmt: skip
-# Of a candidate all but what is computed at the end of a run, and what is written in its own way.
+# Fields of a candidate, without those that are computed at the end of a run or written separately.
 _ANNOTATION = tuple(
     each.name
     for each in fields(Annotation)
@@ -60,7 +60,7 @@ _ANNOTATION = tuple(
 
 @dataclass(frozen=True)
 class PartHeader:
-    """Of which run a part is.
+    """The header of a part: which run it belongs to.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ class PartHeader:
 
 
 def write_part(placed: Iterable[Placed], stream: TextIO, header: PartHeader) -> None:
-    """Write a part; its queries as they come."""
+    """Write a part, query by query as they are ranked."""
     stream.write(json.dumps(header.to_json()) + "\n")
     n_written = 0
     for place, outcome in placed:
@@ -129,7 +129,7 @@ def write_part(placed: Iterable[Placed], stream: TextIO, header: PartHeader) -> 
 
 
 def read_parts(paths: Sequence[Path]) -> tuple[PartHeader, list[Draft | Unranked]]:
-    """Return the run that parts are of, and what became of all its queries, in their order.
+    """Return the header of a run's parts, and the outcomes of all its queries, in their order.
 
     Raises
     ------
@@ -216,14 +216,14 @@ def _placed(data: dict[str, Any], weights: Mapping[str, float] | None) -> Placed
 
 
 def outcome_to_json(outcome: Draft | Unranked) -> dict[str, Any]:
-    """Return what became of a query as JSON values, without what a report needs."""
+    """Return the outcome of a query as JSON values, without data for a report."""
     return _of_draft(outcome) if isinstance(outcome, Draft) else _of_unranked(outcome)
 
 
 def outcome_from_json(
     data: dict[str, Any], weights: Mapping[str, float] | None
 ) -> Draft | Unranked:
-    """Return what `outcome_to_json` described; `weights` are those of the kinds of evidence."""
+    """Return the outcome that `outcome_to_json` wrote; `weights` are those of the evidence."""
     return _to_draft(data, weights) if "annotations" in data else _to_unranked(data)
 
 

@@ -1,4 +1,4 @@
-"""Figures: a training run, hit rates against k, probabilities that come true.
+"""Figures: a training run, hit rates against k, reliability of probabilities.
 
 PNG, or PDF or SVG by the suffix of the file; nothing in them depends on the time or the place.
 """
@@ -31,7 +31,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 """Okabe and Ito's, which colour-blind readers can tell apart (doi:10.1038/nmeth.1618)."""
 
 _PART = "part/"
-_DPI = 300  # what journals ask of figures with lines
+_DPI = 300  # as journals require for line figures
 _METADATA = {  # without a date: the same figure is the same file
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
@@ -249,7 +249,7 @@ def plot_reliability(
     title: str,
     probabilities: NDArray[np.float64] | None = None,
 ) -> None:
-    """Draw how often the best candidates' probabilities come true, and risk against coverage.
+    """Draw a reliability diagram of the best candidates' probabilities, and risk against coverage.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What made a result: digests of what was read, options, versions, date."""
+"""The provenance of a result: digests of the files that were read, options, versions, date."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def provenance(
     model: Path,
     **asked: object,
 ) -> dict[str, Any]:
-    """Return what a run of ranking depends on, as JSON values.
+    """Return everything that the result of a ranking run depends on, as JSON values.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def provenance(
 
 
 def provenance_of_parts(parts: Sequence[Path], run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the same for the parts of a run; `run` is what their headers say of it."""
+    """Return the provenance of a run in parts; `run` is the entry of that name in their headers."""
     return {
         **_here_and_now(),
         "inputs": {"parts": [_file(path) for path in parts]},
@@ -77,7 +77,7 @@ def provenance_of_parts(parts: Sequence[Path], run: Mapping[str, Any]) -> dict[s
 
 
 def described(made_by: Mapping[str, Any]) -> dict[str, str]:
-    """Return what `provenance` returned as lines of text by what they are, for a reader."""
+    """Return the entries of `provenance` as text for a reader, by name."""
     inputs = made_by["inputs"]
     model, queries = inputs["model"], inputs["queries"]
     files = {
@@ -103,7 +103,7 @@ def described(made_by: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _as_given(options: Mapping[str, Any]) -> str:
-    """Return options with their values, then the names of those that were left open."""
+    """Return options with their values, then the names of the options that were not given."""
     given = {name: value for name, value in options.items() if value not in (None, [], ())}
     said = ", ".join(f"{name} {_worded(value)}" for name, value in given.items())
     others = ", ".join(name for name in options if name not in given)
@@ -124,7 +124,7 @@ def write_provenance(
     outputs: Mapping[str, Path | None],
     summary: Sequence[str] = (),
 ) -> None:
-    """Write it as JSON, with the outputs' digests and what was said of the whole run.
+    """Write the provenance as JSON, with the outputs' digests and the summary of the run.
 
     Parameters
     ----------

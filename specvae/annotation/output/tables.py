@@ -143,7 +143,7 @@ def write_summary(
 
 
 def _analogues(result: QueryResult) -> list[dict[str, Cell]]:
-    """Return the compounds of the library with like spectra, the nearest first."""
+    """Return the compounds of the library with similar spectra, the nearest first."""
     return [
         {
             "name": analogue.name or None,
@@ -203,7 +203,7 @@ def _write_json_lines(
     results: Iterable[QueryResult], stream: TextIO, files: Iterable[str] | None
 ) -> None:
     for result, file in _paired(results, files):
-        # What a query says of the shares of the whole run, for those who join runs.
+        # A query's log odds for the shares of the whole run, for users who join several runs.
         answer = result if isinstance(result, Answer) else None
         odds = {
             "log_odds_known": None if answer is None else answer.log_odds_known,
