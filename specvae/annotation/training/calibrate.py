@@ -1,4 +1,4 @@
-"""What is fitted to validation compounds after training: weights of evidence, probabilities."""
+"""Calibration after training: weights of evidence and probabilities for validation compounds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FEWEST_COMPOUNDS = 30
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was fitted.
+    """The result of a calibration.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Calibration:
     probability
         Model of the candidates' probabilities.
     figures
-        What it was fitted to, as JSON values.
+        Figures on the fit, as stored in the checkpoint.
     """
 
     weights: Mapping[str, float]
@@ -56,7 +56,7 @@ def calibrate(
     n_jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Calibration | None:
-    """Fit weights and probabilities to compounds that were not learned from.
+    """Fit weights and probabilities to compounds that the model was not trained on.
 
     Parameters
     ----------

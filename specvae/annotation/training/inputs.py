@@ -1,4 +1,4 @@
-"""What a training run reads: every file is opened and checked before a long step begins."""
+"""The input of a training run: every file is opened and checked before a long step begins."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _POOL_ROWS = 8192
 
 @dataclass(frozen=True, eq=False)
 class TrainInputs:
-    """What was read.
+    """The data that was read.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class TrainInputs:
     unpaired_packed
         Fingerprints of more structures, uint8 (n, n_bytes).
     wanted
-        Which spectra of the library are learned from.
+        Which spectra of the library are used for training.
     """
 
     library: Library
@@ -79,7 +79,7 @@ def require_usable(
 
     Returns
     -------
-    The structures that weights and probabilities are to be fitted among, open; of None without.
+    The structures among which weights and probabilities are fitted, open; None if not given.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def _require_pairs_alone(config: TrainConfig, files: TrainFiles) -> None:
 def read_spectrum_filter(
     config: TrainConfig, files: TrainFiles, report: ReadReport, progress: Progress
 ) -> SpectrumFilter:
-    """Return which spectra are learned from: what the settings say, and the exclusion files.
+    """Return which spectra are used for training, by the settings and the exclusion files.
 
     Raises
     ------
@@ -273,7 +273,7 @@ def compute_fingerprints(
     n_jobs: int | None,
     progress: Progress,
 ) -> NDArray[np.uint8]:
-    """Return packed fingerprints, uint8 (n, n_bytes), by way of the cache."""
+    """Return packed fingerprints, uint8 (n, n_bytes), using the cache."""
     return fingerprints(
         molecules,
         layout,

@@ -1,4 +1,4 @@
-"""What a training run leaves in its folder beside the model, and the record of each epoch."""
+"""The files of a training run's folder beside the model, and the record of each epoch."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ def write_record(folder: Path, report: ReadReport, folds: Mapping[str, str]) -> 
 
 
 def write_failure(folder: Path, report: ReadReport) -> None:
-    """Write what a run that failed while it read has skipped: it may say why.
+    """Write the list of skipped records of a run that failed while reading: it may explain why.
 
-    A model that is there keeps its own record, and a folder is not made for nothing.
+    If the folder holds a model, its list is not replaced. A folder is not made for this list alone.
     """
     path = folder / SKIPPED_FILE
     if not (folder / MODEL_FILE).exists() and (report.skips or path.exists()):
@@ -96,14 +96,14 @@ def write_failure(folder: Path, report: ReadReport) -> None:
 
 
 class EpochLog:
-    """Keeps ``epochs.jsonl`` whole after every epoch and says how it went.
+    """Keeps ``epochs.jsonl`` complete after every epoch and reports the epoch.
 
     Parameters
     ----------
     folder
         Of the run.
     n_epochs
-        How many there are to be.
+        The number of epochs of the run.
     progress
         Gets a line for each epoch.
     on_first
@@ -121,11 +121,11 @@ class EpochLog:
         self._progress = progress
 
     def __call__(self, record: EpochRecord) -> None:
-        """Take an epoch that has ended."""
+        """Record an epoch that has ended."""
         if not self.records:
             self._on_first()
         if record.epoch > 1 and not self.records and self._path.exists():
-            # A resumed run: the epochs before it stand in the file already.
+            # In a resumed run the file has the earlier epochs already.
             lines = self._path.read_text(encoding="utf-8").splitlines()
             self.records = [json.loads(line) for line in lines[: record.epoch - 1]]
         self.records.append(_epoch_entry(record))
@@ -164,7 +164,7 @@ def _epoch_entry(record: EpochRecord) -> dict[str, Any]:
 def provenance(
     inputs: TrainInputs, digests: list[tuple[str, str]], report: ReadReport, folder: Path
 ) -> Provenance:
-    """Return where a model comes from."""
+    """Return the provenance of a model."""
     library = inputs.library
     return Provenance(
         files=tuple(FileRead(name, digest) for name, digest in digests),

@@ -120,8 +120,9 @@ def train(
     """Train a model and write its folder; see the module's docstring for the steps.
 
     Every input is opened and checked before the training begins. The model is written when it is
-    trained, and once more when weights of evidence and probabilities are fitted. Of processes that
-    torchrun started, each reads the files and has a part of every batch; the first one writes.
+    trained, and once more when weights of evidence and probabilities are fitted. If torchrun
+    started several processes, each reads the files and takes a part of every batch, and the first
+    one writes.
 
     Parameters
     ----------
@@ -147,7 +148,7 @@ def train(
     n_jobs
         Processes that compute fingerprints; None for one per core.
     progress
-        Told what is going on.
+        Where progress is shown.
 
     Returns
     -------
@@ -157,7 +158,7 @@ def train(
     ------
     InputError
         If the folder holds a model and neither `resume` nor `force` is given, a file cannot be
-        used, or nothing in the library can be learned from.
+        used, or the library has no usable spectrum.
     ConfigError, TrainingError
         If settings do not fit, or training or calibration breaks down.
     """
@@ -195,7 +196,7 @@ def train(
 
 @contextmanager
 def _folder_of(processes: Processes, files: TrainFiles) -> Iterator[TrainFiles]:
-    """Yield the files of a process: all but the first write where nobody looks.
+    """Yield the files of a process: all but the first one write to a temporary folder.
 
     Two runs in one folder would leave the model of one beside the epochs and folds of the other.
     """
@@ -266,13 +267,13 @@ class _Run:
 
     @contextmanager
     def clock(self, step: str) -> Iterator[None]:
-        """Note the seconds that a step takes."""
+        """Record the seconds that a step takes."""
         start = time.perf_counter()
         yield
         self.seconds[step] = round(time.perf_counter() - start, 2)
 
     def read(self, strict: bool) -> TrainInputs:
-        """Read all files, and fingerprint their structures."""
+        """Read all files, and compute the fingerprints of their structures."""
         self.report = ReadReport(strict=strict)
         try:
             return self._read()
@@ -320,8 +321,8 @@ class _Run:
         def record() -> None:
             write_record(files.output, self.report, inputs.folds)
 
-        # A run that is refused, say because it cannot be resumed, leaves the record of the model
-        # that is there alone: the first epoch is when the folder becomes this run's.
+        # A run that is refused, such as one that cannot be resumed, must not replace the record of
+        # the model in the folder. So the folder is changed after the first epoch only.
         epochs = EpochLog(files.output, config.optim.epochs, progress, record)
         with interruptible(lambda: progress.log(STOPPING)) as is_asked_to_stop:
             history = fit(
@@ -359,7 +360,7 @@ class _Run:
         )
 
     def _prepare(self, inputs: TrainInputs) -> tuple[_PreparedModel, TrainingData]:
-        """Return a model that has learned nothing yet, and what it is to learn from."""
+        """Return an untrained model with its training data."""
         config = self.config
         packed, rows = inputs.packed, inputs.rows
         chosen = choose_pairs(rows["train"], config.supervision, config.unpaired_pool, config.seed)
@@ -458,7 +459,7 @@ class _Run:
     def header(
         self, inputs: TrainInputs, trained: _TrainedModel, figures: ValidationFigures | None = None
     ) -> AnnotatorHeader:
-        """Return what the checkpoint says of the model."""
+        """Return the header of the checkpoint."""
         origin = provenance(inputs, self.digests, self.report, self.files.output)
         return AnnotatorHeader(
             program=f"specvae {__version__}",
@@ -479,10 +480,10 @@ class _Run:
     def _memory(
         self, inputs: TrainInputs, trained: _TrainedModel
     ) -> tuple[EvidencePool, EvidencePool]:
-        """Return what the model is to remember, and the same without validation compounds.
+        """Return the library that the model stores, and the same without validation compounds.
 
-        These are the pairs that keep their structures. Of the validation fold's, which choose the
-        epoch and are fitted to, the same share is remembered.
+        The library is the pairs that keep their structures. Of the validation fold, which serves
+        to choose the epoch and to calibrate, the same share is stored.
         """
         library, config = inputs.library, self.config
         packed = self._fingerprints(library, get_layout(ANALOGUE_FINGERPRINT))
@@ -502,9 +503,9 @@ class _Run:
         pool: EvidencePool | None,
         calibration: Calibration | None,
     ) -> AnnotatorHeader:
-        """Write the model; return its header, with what it remembers and what was fitted."""
+        """Write the model; return its header, with its library and calibration."""
         companions: dict[str, Tensor] = {}
-        # Steps that are still to come take their time, too.
+        # The remaining steps take time, too.
         header = replace(header, seconds=dict(self.seconds))
         if pool is not None:
             probability = default_probability()
@@ -549,7 +550,7 @@ class _Run:
 
 
 def _with_epochs(config: TrainConfig, data: TrainingData) -> TrainConfig:
-    """Return settings with a number of epochs: what was asked for, or enough for the data."""
+    """Return settings with a number of epochs: as configured, or computed from the data."""
     if config.optim.epochs:
         return config
     # An epoch is a pass over the largest stream, which may be a pool of molecules.

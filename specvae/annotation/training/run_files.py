@@ -1,6 +1,6 @@
 """The files of a training run: those that it reads, and the folder that it writes.
 
-Without torch and RDKit, so that what is missing is said at once.
+Imports neither torch nor RDKit, so that a missing file is reported at once.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class TrainFiles:
     output
         The folder that is written.
     unpaired_spectra, unpaired_molecules
-        Spectra and structures that are learned from unpaired.
+        Spectra and structures that are used for training unpaired.
     exclude
-        Files of compounds that are not learned from.
+        Files of compounds that are left out of training.
     structures
-        Table or pool of candidates that weights and probabilities are fitted among.
+        Table or pool of candidates among which weights and probabilities are fitted.
     fragment_score
         Weights of the fragment score; those that come with the program are taken for ion modes
         that it does not have.

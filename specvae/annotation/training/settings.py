@@ -57,13 +57,13 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class InputSettings:
-    """What the spectrum encoder is shown beside the bins, and how peaks are tidied.
+    """Further inputs of the spectrum encoder, and how peaks are filtered.
 
-    `fine_bin_width` (Th, 0 for none) adds the peaks and losses once more in finer steps. Within
-    `soft_edge` (Th) of a border a peak is in both bins, so that a small error of m/z changes
-    nothing by a jump. A column behind the bins is only used if at least `min_column_count`
-    training spectra fill it. Peaks below `min_relative_intensity`, all but the `max_peaks` highest
-    (0: all are kept), and those more than 1.5 Th above the precursor are left out.
+    `fine_bin_width` (Th, 0 for none) adds peaks and losses in finer bins. A peak within
+    `soft_edge` (Th) of a border is in both bins, so that small errors of m/z have small effects. A
+    column beside the plain bins is only used if at least `min_column_count` training spectra fill
+    it. Peaks below `min_relative_intensity`, all but the `max_peaks` highest (0: all are kept), and
+    those more than 1.5 Th above the precursor are left out.
     """
 
     neutral_losses: bool = True
@@ -99,9 +99,9 @@ class ObjectiveSettings:
 
 @dataclass(frozen=True)
 class OptimSettings:
-    """The optimiser's course.
+    """Settings of the optimisation.
 
-    `compound_balance` says how far much-measured compounds are held back: a spectrum of a compound
+    `compound_balance` reduces the weight of compounds with many spectra: a spectrum of a compound
     with n spectra is drawn in proportion to n ** -compound_balance, so 0 draws all spectra and 1
     all compounds equally often. `epochs` 0 stands for `automatic_epochs`.
     """
@@ -128,7 +128,7 @@ class SplitSettings:
 
 @dataclass(frozen=True)
 class FilterSettings:
-    """Which library spectra are learned from; an empty tuple or string lets everything pass."""
+    """Which library spectra are used for training; an empty tuple or string lets all pass."""
 
     ion_mode: Literal["", "positive", "negative"] = ""
     adducts: tuple[str, ...] = ()
@@ -139,10 +139,10 @@ class FilterSettings:
 
 @dataclass(frozen=True)
 class EvidenceSettings:
-    """What candidates are ranked by beside their predicted fingerprint.
+    """Evidence by which candidates are ranked, beside the predicted fingerprint.
 
-    With `library` on, the trained folder keeps the library's spectra: candidates are also judged by
-    their likeness to compounds with like spectra, and by the fragments that they can break into.
+    With `library` on, the model stores the library's spectra: candidates are also ranked by their
+    similarity to compounds with similar spectra, and by their possible fragments.
     """
 
     library: bool = True

@@ -1,4 +1,4 @@
-"""What a run learns from: the pairs that stay, what streams unpaired, and the columns seen."""
+"""The training data of a run: pairs, unpaired spectra and structures, and the used columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NO_ROWS = np.empty(0, np.int64)
 
 @dataclass(frozen=True, eq=False)
 class ChosenPairs:
-    """Rows of a library by what is learned from them.
+    """Rows of a library by their use in training.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class ChosenPairs:
 
     @property
     def seen(self) -> NDArray[np.int64]:
-        """All rows of which anything is learned, int64, ascending."""
+        """All rows that are used for training, int64, ascending."""
         return np.union1d(self.paired, self.pool)
 
 

@@ -76,7 +76,7 @@ class RetrievalValidation:
         return len(self.compounds)
 
     def ranks(self, model: MultimodalVAE, device: torch.device) -> list[TruthRank]:
-        """Return where the truth of each validation spectrum stands."""
+        """Return the rank of the truth of each validation spectrum."""
         return self.ranks_of(bit_logits(model, self.spectra, device))
 
     def mean_reciprocal_rank(self, model: MultimodalVAE, device: torch.device) -> float:
@@ -84,7 +84,7 @@ class RetrievalValidation:
         return float(reciprocal_ranks(self.ranks(model, device)).mean())
 
     def figures(self, model: MultimodalVAE, device: torch.device) -> ValidationFigures:
-        """Return the figures that a checkpoint states about itself."""
+        """Return the validation figures that are stored in the checkpoint."""
         ranks = self.ranks(model, device)
         blind_logits = bit_logits(model, self._blind, device)
         blind = self.ranks_of(np.repeat(blind_logits, len(self), axis=0))
@@ -100,7 +100,7 @@ class RetrievalValidation:
         )
 
     def ranks_of(self, logits: NDArray[np.float64]) -> list[TruthRank]:
-        """Return the same by predicted logits of bits, (n_spectra, n_bits), of `spectra`."""
+        """Return the ranks of the truths of `spectra`, by predicted logits (n_spectra, n_bits)."""
         ranks: list[TruthRank | None] = [None] * len(self)
         for compound, candidates in self._candidates.items():
             members = np.flatnonzero(self.compounds == compound)
