@@ -39,9 +39,9 @@ def read_excluded(paths: Iterable[Path], report: ReadReport | None = None) -> fr
     A ``.csv`` or ``.tsv`` gives them in a column ``inchikey14``, ``first_block``, ``inchikey``,
     ``smiles`` or ``inchi``; a ``.txt`` or ``.smi`` InChIKeys, a first block or a SMILES a line; an
     SD file its structures; a file of spectra by their structures or InChIKeys. Where a row has a
-    key and a structure, both count: better one compound too many. Malformed records of a file of
-    spectra are counted in `report`; a spectrum that states neither structure nor key names no
-    compound.
+    key and a structure, both are excluded, as one compound too many does less harm than one too
+    few. Malformed records of a file of spectra are counted in `report`; a spectrum that states
+    neither structure nor key names no compound.
 
     Raises
     ------
@@ -83,11 +83,11 @@ def read_truth(path: Path, report: ReadReport | None = None) -> dict[str, str]:
     """Return query_id -> InChIKey first block of the right structure.
 
     The CSV has a column ``query_id`` and one of ``inchikey14``, ``first_block``, ``inchikey``,
-    ``smiles`` or ``inchi``. Where a row has a key and a structure that disagree, the key counts,
-    except that of a salt, which no candidate has; both are noted in `report`, and so are a SMILES
-    and an InChI that disagree, of which the SMILES counts. So is a table of answers, by this
-    program or SIRIUS, which does not tell what is right. A file of spectra gives the structures or
-    InChIKeys that its records state; one that states none has no truth.
+    ``smiles`` or ``inchi``. If the key and the structure of a row disagree, the key counts, except
+    for salts, whose key no candidate has. If a SMILES and an InChI disagree, the SMILES counts.
+    `report` gets a note of each case, and of a table of answers by this program or SIRIUS, which
+    is no truth. A file of spectra gives the structures or InChIKeys that its records state; a
+    record that states neither has no truth.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def read_truth(path: Path, report: ReadReport | None = None) -> dict[str, str]:
 def _truths_of_spectra(path: Path, report: ReadReport) -> Iterator[tuple[str, str]]:
     """Yield query_id and first block of each spectrum that states a structure or a key."""
     parse = StructureParser()
-    # What cannot be read is told where the same file is read for its queries.
+    # Unreadable records are reported when the same file is read for its queries.
     for spectrum in read_spectra(path, ReadReport()):
         if (spectrum.smiles or spectrum.inchi or spectrum.first_block) and suggestion_of(spectrum):
             report.note(SUGGESTED_TRUTH)
@@ -182,7 +182,7 @@ def _key_cell(row: Mapping[str, str]) -> str:
 
 
 def _preferred_block(key: str, structure: str, smiles: str, inchi: str, report: ReadReport) -> str:
-    """Return which of two first blocks counts that disagree, of a key and of a structure."""
+    """Return the first block that counts if those of a key and a structure disagree."""
     is_salt = _is_salt(smiles, inchi)
     report.note(SALT_KEY if is_salt else KEY_BEFORE_STRUCTURE)
     return structure if is_salt else key
@@ -224,10 +224,10 @@ def _blocks_of_file(path: Path, report: ReadReport) -> set[str]:
 
 
 def _further_blocks(text: str) -> Iterator[str]:
-    """Yield first blocks that a text names beside that of the structure that it begins with.
+    """Yield further first blocks that a text names, beside that of the structure it begins with.
 
-    Those of its components, and of what stands behind a blank and may be another structure, though
-    it may be a name, too: better one compound too many.
+    They are those of the structure's components, and of a text behind a blank that can be read as
+    a structure. It may be a name, but one compound too many does less harm than one too few.
     """
     smiles, *others = text.split() or [""]
     yield from _components(smiles)
@@ -238,9 +238,9 @@ def _further_blocks(text: str) -> Iterator[str]:
 
 
 def _components(smiles: str) -> Iterator[str]:
-    """Yield the first blocks of the components of a salt: which one was measured is not said.
+    """Yield the first blocks of the components of a salt, as any of them may have been measured.
 
-    The largest, which is what is kept of it, may be its counter-ion, as of choline tartrate.
+    The largest component may be the counter-ion, as in choline tartrate.
     """
     if "." not in smiles or len(smiles) > LONGEST_SALT:
         return
@@ -256,7 +256,7 @@ def _blocks_of_spectra(path: Path, report: ReadReport) -> set[str]:
     parse = StructureParser()
     blocks: set[str] = set()
     for spectrum in read_spectra(path, report, every_level=True):
-        # All are left out where key, SMILES and InChI disagree: better one compound too many.
+        # If key, SMILES and InChI disagree, the compounds of all three are left out.
         found = {spectrum.first_block or "", *_components(spectrum.smiles or "")}
         found |= blocks_of_inchi(spectrum.inchi)
         if spectrum.smiles or spectrum.inchi:
@@ -280,7 +280,7 @@ def _blocks_of_list(text: str) -> list[str]:
 
 
 def unread_exclusions(report: ReadReport) -> str:
-    """Return what is said of records of exclusion files that could not be read, "" if all were."""
+    """Return a line on records of exclusion files that could not be read, "" if all were."""
     lost = [skip for skip in report.skips if skip.reason.is_malformed]
     if not lost:
         return ""
@@ -292,7 +292,7 @@ def unread_exclusions(report: ReadReport) -> str:
 
 
 def _blocks_of_line(path: Path, line: int, text: str, column: str = "") -> Iterable[str]:
-    """Return the first blocks that a text names: all of its InChIKeys, else what it begins with."""
+    """Return the first blocks that a text names: of all InChIKeys, else of its first structure."""
     if _SEVERAL_KEYS.fullmatch(bare := text.strip("\"'")):
         return [key[:FIRST_BLOCK] for key in re.findall(_ONE_KEY, bare)]
     keys = _WHOLE_KEYS.findall(text)
@@ -323,10 +323,10 @@ def _blocks_of_row(path: Path, line: int, row: Mapping[str, str]) -> Iterator[st
 
 
 def blocks_as_candidate(path: Path, line: int, row: Mapping[str, str]) -> list[str]:
-    """Return the first blocks by which a row's compound is known where it is a candidate.
+    """Return the first blocks that a row's compound has as a candidate.
 
-    That is what its key states, if it has one; of a salt also that of the structure without its
-    counter-ions.
+    They are the one of its key, if it has a key, and for a salt also the one of the structure
+    without counter-ions.
 
     Raises
     ------
@@ -378,7 +378,7 @@ def compound_rows(
     """
     with open_text(path) as stream:
         names, rows = one_structure_each(*read_table(stream, report), report)
-        # The first of two columns of one meaning that says something counts.
+        # If two columns have one meaning, the first one that is not empty counts.
         fields = [column_meaning(name) or name for name in names]
         if not set(fields) & set(_BLOCK_COLUMNS) or (required and required not in fields):
             wanted = (

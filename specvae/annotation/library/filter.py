@@ -68,7 +68,7 @@ class SpectrumFilter:
         return None
 
     def reject_structure(self, spectrum: Spectrum, molecule: Molecule) -> tuple[Reason, str] | None:
-        """Return why a spectrum does not go with its structure, or None if it does."""
+        """Return why a spectrum does not fit its structure, or None if it does."""
         # The record's own key and InChI count too: where they and the structure disagree, as for
         # salts and tautomers, either may be the one that the exclusion file names.
         if self.excluded:
@@ -94,11 +94,11 @@ class SpectrumFilter:
         return abs(precursor_mz - expected) <= most
 
     def ion_told(self, spectrum: Spectrum, molecule: Molecule) -> Adduct | None:
-        """Return the ion species that structure and precursor m/z tell of a record without one.
+        """Return the ion species of a record that states none, by structure and precursor m/z.
 
-        It is one of `COMMON_SPECIES`, or of those that a cation makes, and agrees with the ion mode
-        and the charge that the record states; a charge without sign may be negative. None where the
-        record names a species, where the usual one of its ion mode fits anyway, or if none fits.
+        It is one of `COMMON_SPECIES`, or a species of a cation, and agrees with the ion mode and
+        the charge that the record states; a charge without sign may be negative. None if the record
+        names a species, if the usual species of its ion mode fits, or if no species fits.
         """
         mz, usual = spectrum.precursor_mz, spectrum.ion
         if spectrum.adduct or mz is None or (usual and self.fits(mz, usual, molecule)):

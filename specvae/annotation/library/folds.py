@@ -13,8 +13,8 @@ def fold_of(first_block: str, validation: float, test: float, seed: int | str) -
     """Return the fold of a compound: ``train``, ``val`` or ``test``.
 
     The fold depends on the first block and the seed alone (a SHA-256 digest read as a number from 0
-    to 1), so a compound stays in its fold when the library grows or is filtered otherwise. Splits
-    that must not follow one another need seeds of different spelling.
+    to 1), so a compound stays in its fold when the library grows or is filtered otherwise.
+    Independent splits need seeds of different spelling.
     """
     digest = hashlib.sha256(f"{seed}:{first_block}".encode()).digest()
     position = int.from_bytes(digest[:8], "big") / 2**64

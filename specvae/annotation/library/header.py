@@ -1,7 +1,7 @@
-"""What a checkpoint says of an annotator: the model's header, and what is known of spectra.
+"""The header of an annotator's checkpoint: the model's header, and entries on its spectra.
 
-It is read without torch. Two keys in the file are older than the words here: ``config`` holds the
-settings, ``experts`` the evidence.
+It is read without torch. Two keys of the file have older names than the attributes here:
+``config`` holds the settings, ``experts`` the evidence.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ class EpochSettings:
 
 
 NO_LICENCE = "not stated"
-"""What stands for the terms of use of records that state none."""
+"""The entry for records that state no terms of use."""
 
 
 @dataclass(frozen=True)
 class RunSettings:
     """The settings of a training that are shown afterwards.
 
-    ``TrainConfig`` has all of them. What another version had is kept, since nothing depends on it
-    once the model is trained.
+    ``TrainConfig`` has all settings. Settings of other versions are kept as they are, since nothing
+    depends on them once the model is trained.
 
     Attributes
     ----------
@@ -151,7 +151,7 @@ class ValidationFigures:
     n_queries, n_compounds
         Spectra, and their compounds.
     n_candidates
-        Structures that a spectrum's own was among, at most.
+        Largest number of structures among which a spectrum's own was ranked.
     hit_at_1, hit_at_5, mrr
         Expected under random breaking of ties.
     random_hit_at_1, blind_hit_at_1
@@ -180,7 +180,7 @@ class CalibrationFigures:
     ppm
         Largest distance of a candidate's mass.
     hit_at_1, hit_at_5
-        Of the very queries that were fitted to.
+        Of the same queries that the weights were fitted to.
     structures
         Name of the file of candidates.
     """
@@ -196,7 +196,7 @@ class CalibrationFigures:
 
 @dataclass(frozen=True)
 class StoredEvidence:
-    """What stands in the header of the evidence beside the predicted fingerprint.
+    """The part of the header on the evidence beside the predicted fingerprint.
 
     Its arrays lie beside the weights of the model.
 
@@ -211,7 +211,7 @@ class StoredEvidence:
     first_blocks, smiles
         Of the remembered compounds.
     scale
-        What the weights are of (`specvae.annotation.evidence.defaults.SCALE` today).
+        The scale of the weights (today `specvae.annotation.evidence.defaults.SCALE`).
     own_spectra, other_mode
         Coefficients of the evidence of own spectra; in older files there are fewer.
     """
@@ -275,7 +275,7 @@ class AnnotatorHeader(Header):
 
     @property
     def trained_on(self) -> str:
-        """How many spectra and compounds of the library the networks learned from, in words."""
+        """How many spectra and compounds of the library the networks were trained on, in words."""
         n_spectra = self.provenance.n_spectra_by_fold.get("train", 0)
         n_compounds = len(self.compounds.get("train", ()))
         return f"{counted(n_spectra, 'spectra')} of {counted(n_compounds, 'compounds')}"
@@ -302,7 +302,7 @@ class AnnotatorHeader(Header):
 
     @classmethod
     def of_model(cls, header: Header, path: Path) -> Self:
-        """Return the header of the model in `path` with its parts on spectra understood.
+        """Return the header of the model in `path`, with its entries on spectra parsed.
 
         Raises
         ------

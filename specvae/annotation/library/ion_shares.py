@@ -11,12 +11,12 @@ from specvae.errors import ConfigError
 from specvae.spectra.adducts import Adduct, parse_adduct
 
 COMMON = "common"
-"""Stands for the species in `COMMON_SPECIES`."""
+"""The word for the species in `COMMON_SPECIES`."""
 
 COMMON_SPECIES = ("[M+H]+", "[M+Na]+", "[M+NH4]+", "[M+K]+", "[M-H]-", "[M+Cl]-", "[M+HCOO]-")
 
 IONS_OF_CATIONS = ("[M]+", "[M]2+", "[M-2H]-")
-"""Species of molecules that are cations themselves; any other would be a radical as these."""
+"""Species of molecules that are cations themselves; other molecules would form radicals."""
 
 COUNTS: Mapping[str, int] = {
     "[M+H]+": 4851,
@@ -42,7 +42,7 @@ COUNTS: Mapping[str, int] = {
 }
 """Compounds with MS2 spectra of a species in MassBank 2025.05.1."""
 
-_OF_OTHERS = 1  # compounds, of a species that is not in the table
+_OF_OTHERS = 1  # compounds, for a species that is not in the table
 
 
 def parse_species(text: str) -> tuple[Adduct, ...]:

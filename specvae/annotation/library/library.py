@@ -1,4 +1,4 @@
-"""Spectra with structures, ready to learn from."""
+"""Spectra with structures, ready for training."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _LONGEST_NAME = 120  # characters; longer names are systematic ones that nobody 
 
 
 class SpectrumLabel(NamedTuple):
-    """What a spectrum of a library is called, its ion and its compound; empty where unknown.
+    """Names of a library spectrum, its ion and its compound; empty where unknown.
 
-    `origin` is `PREDICTED` of one that no instrument measured, and `TENTATIVE` of one whose record
-    says so of its structure.
+    `origin` is `PREDICTED` for a spectrum that was computed, and `TENTATIVE` for one whose record
+    calls its structure tentative.
     """
 
     query_id: str
@@ -50,14 +50,14 @@ class SpectrumLabel(NamedTuple):
 
 
 PREDICTED = "predicted"
-"""Origin of spectra that a program made; no match with one identifies a compound at level 2a."""
+"""Origin of computed spectra; a match with one identifies no compound at level 2a."""
 
 TENTATIVE = "tentative"
-"""Origin of spectra whose own structure is tentative; nor does a match with one of these."""
+"""Origin of spectra of a tentative structure; a match with one identifies no compound either."""
 
 
 def text_of(labels: Sequence[SpectrumLabel]) -> NDArray[np.uint8]:
-    """Return labels as UTF-8 text, uint8 (n_bytes,), a line each: what stands in the file.
+    """Return labels as UTF-8 text, uint8 (n_bytes,), a line each, as a file stores them.
 
     A label without a name has two parts, as all had before names were kept, and one of a measured
     spectrum at most three.
