@@ -8,6 +8,7 @@ import pytest
 from annotation_examples import spectrum_of, tiny_annotator
 from numpy.typing import NDArray
 
+from specvae.annotation.evaluation.hits import TruthRank
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
 from specvae.annotation.evidence.list_features import LIST_FEATURES
@@ -152,6 +153,13 @@ def test_calibration_is_of_the_compounds_held_out(
     assert found.probability.feature_names == LIST_FEATURES
     # Unknown compounds alone do not show which lists hold their truth.
     assert found.probability.in_list == default_probability().in_list
+    places = iter(range(10))
+    monkeypatch.setattr(
+        module, "rank_of_truth", lambda block, *_: TruthRank(block, next(places), 1, 12)
+    )
+    again = calibrate(annotator, queries, blocks, source, n_jobs=1)
+    assert again is not None
+    assert (again.figures.hit_at_1, again.figures.hit_at_5) == (0.1, 0.5)
 
 
 def test_the_default_is_of_the_same_features() -> None:

@@ -8,6 +8,7 @@ import torch
 from annotation_examples import tiny_annotator
 from rdkit import Chem
 
+from specvae.annotation.evaluation.hits import TruthRank
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.library.library import Library
 from specvae.annotation.training import validation as module
@@ -65,7 +66,7 @@ def test_truth_competes_with_the_nearest_masses_of_all_folds(
         assert table[0].tobytes() == packed[compound].tobytes()
 
 
-def test_small_library_says_how_many_it_ranked_among() -> None:
+def test_small_library_says_how_many_it_ranked_among(monkeypatch: pytest.MonkeyPatch) -> None:
     annotator = tiny_annotator()
     everything, packed = library(7, 2)
     everything = Library(
@@ -84,6 +85,11 @@ def test_small_library_says_how_many_it_ranked_among() -> None:
     assert figures.random_hit_at_1 == pytest.approx(1 / 7)
     mrr = checked.mean_reciprocal_rank(annotator.model, torch.device("cpu"))
     assert mrr == figures.mrr
+    places = [TruthRank(str(n), n, 1, 7) for n in (0, 1, 4, 5)]
+    monkeypatch.setattr(checked, "ranks", lambda *_: places)
+    by_hand = checked.figures(annotator.model, torch.device("cpu"))
+    assert (by_hand.hit_at_1, by_hand.hit_at_5, by_hand.n_candidates) == (0.25, 0.75, 7)
+    assert by_hand.mrr == pytest.approx((1 + 1 / 2 + 1 / 5 + 1 / 6) / 4)
 
 
 def test_few_of_each_group_by_seed() -> None:
