@@ -1,4 +1,4 @@
-"""Ion species: ``[M+H]+`` and its many spellings, and what they say about mass and charge.
+"""Ion species: ``[M+H]+`` and its many spellings, with their mass and charge.
 
 An adduct is n_m molecules M plus or minus groups of atoms, with a charge z:
 
@@ -54,9 +54,9 @@ class Adduct:
 
     @property
     def metal(self) -> tuple[str, int]:
-        """Symbol and number of the atoms of a metal that it gained, which fragments may keep.
+        """Symbol and number of the metal atoms that the ion gained, which fragments may keep.
 
-        They are of one kind, such as ``("Na", 2)`` of ``[M+2Na-H]+``; ``("", 0)`` otherwise.
+        ``("Na", 2)`` for ``[M+2Na-H]+``; ``("", 0)`` without metal atoms, or with several metals.
         """
         found = _METAL.findall(self.name)
         return (found[0][1], int(found[0][0] or 1)) if len(found) == 1 else ("", 0)
@@ -121,7 +121,7 @@ KNOWN_ADDUCTS: tuple[str, ...] = (
     "[2M+Na-2H]-",
     "[3M-H]-",
 )
-"""Common ion species under the names that this program gives them; others are read as well."""
+"""Common ion species by their canonical names; others are read as well."""
 
 # Names of reagents that are not formulas, in lower case.
 _ALIASES: Mapping[str, str] = {
@@ -206,7 +206,7 @@ _NUMBER_BEHIND = re.compile(r"([A-Z][a-z]?)(\d+)")  # an element, and how many o
 _MOLECULES = frozenset({"H2", "N2", "O2", "F2", "Cl2", "Br2", "I2"})
 _MOST_OF_A_GROUP = 9  # except protons: "+13C" is a label and not 13 atoms
 _METAL = re.compile(r"\+(\d*)(Li|Na|K|Rb|Cs|Ag)(?=[-+\]])")  # in canonical names
-_LIGHT_LITHIUM = (6, "Li")  # the only other label so small that it would pass for a count
+_LIGHT_LITHIUM = (6, "Li")  # the only other isotope whose mass number could be read as a count
 _LONG_NUMBER = re.compile(r"\d{4}")
 _LONGEST = 80  # characters of an ion species
 _DROPPED_MARKS = str.maketrans(dict.fromkeys(" \t*^.'\N{BULLET}\N{MIDDLE DOT}\N{DOT OPERATOR}"))
@@ -221,7 +221,7 @@ _TAGS = re.compile(r"</?su[bp]>", re.IGNORECASE)
 def plain_signs(text: str) -> str:
     """Return text with digits and signs of ASCII for superscripts, subscripts and dashes.
 
-    Tags of such (``<sup>``) and characters without width are dropped.
+    HTML tags such as ``<sup>`` and characters without width are dropped.
     """
     if "<" in text:
         text = _TAGS.sub("", text)
@@ -257,7 +257,7 @@ def _parse_groups(text: str) -> list[tuple[int, str]] | None:
             return None
         size = int(count or 1)
         if formula not in ("H", "D") and size == round(ISOTOPE_MASSES.get(formula, 0.0)):
-            size = 1  # "+7Li" and "+35Cl" name the isotope that is meant anyway
+            size = 1  # "+7Li" and "+35Cl" name the most abundant isotope, which is meant anyway
         elif (size > _MOST_OF_A_GROUP and formula != "H") or (size, formula) == _LIGHT_LITHIUM:
             return None
         groups.append(((-1 if sign == "-" else 1) * size, formula))
@@ -285,9 +285,9 @@ def _spell(n_m: int, groups: list[tuple[int, str]], charge: int) -> str:
 
 @lru_cache(maxsize=4096)
 def default_adduct(ion_mode: str | None, charge: int | None = None) -> Adduct | None:
-    """Return the species taken where a record names none; None without an ion mode.
+    """Return the species that is assumed if a record names none; None without an ion mode.
 
-    [M+H]+ or [M-H]-, and with as many protons as charges where the record states several.
+    It is [M+H]+ or [M-H]-, or has as many protons as the record states charges.
     """
     if ion_mode not in ("positive", "negative"):
         return None
@@ -298,9 +298,9 @@ def default_adduct(ion_mode: str | None, charge: int | None = None) -> Adduct | 
 
 @lru_cache(maxsize=64)
 def ion_of_cation(charge: int, of_molecule: int) -> Adduct:
-    """Return the ion of some charge that a molecule with charges of its own makes by protons.
+    """Return the ion of a given charge that a cation forms by gaining or losing protons.
 
-    Of one with a single charge that is [M]+, [M+H]2+ or [M-2H]-, of one with two [M]2+ or [M-H]+.
+    For a cation of one charge it is [M]+, [M+H]2+ or [M-2H]-, for one of two [M]2+ or [M-H]+.
     """
     n = charge - of_molecule
     protons = "" if n == 0 else f"{'+' if n > 0 else '-'}{abs(n) if abs(n) > 1 else ''}H"
@@ -324,7 +324,7 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     Returns
     -------
     Adduct or None
-        None if the text is no ion species, for instance as it names an isotope (``[MCl37+H]``).
+        None if the text is no ion species, for instance if it names an isotope (``[MCl37+H]``).
     """
     plain = _TIMES_BEHIND.sub(r"\1\3\2", plain_signs(text))  # "-H2O*2"
     plain = _DECIMAL_CHARGE.sub("", plain).translate(_DROPPED_MARKS)
@@ -372,7 +372,7 @@ _MISTYPED = (
 
 
 def _with_its_brackets(text: str) -> str:
-    """Return an ion species with the brackets that a typing error changed, or without quotes."""
+    """Return an ion species without typing errors in its brackets, and without quotes."""
     text = text.strip("\"',;")
     if text.startswith("([") and text.endswith(")"):
         text = text[1:-1]
@@ -385,7 +385,7 @@ def _with_its_brackets(text: str) -> str:
 
 
 def _usual_case(text: str) -> str:
-    """Return an ion species with its usual letters where a program made all of them small or large.
+    """Return an ion species in its usual case if a program wrote all letters small or large.
 
     ``[m+na]+`` and ``[M+NA]+`` are [M+Na]+; texts that hold anything else stay as they are.
     """
@@ -408,7 +408,7 @@ _OF_COMMON_GROUPS = re.compile(
 
 
 def _parts(text: str) -> tuple[str, str, str]:
-    """Return what an ion species is made of, its charge, and the charge inside its brackets."""
+    """Return the groups of an ion species, its charge, and the charge inside its brackets."""
     bracketed = _BRACKETED.fullmatch(text)
     body, suffix = text, ""
     if bracketed is not None:
@@ -443,7 +443,7 @@ def _opened(match: re.Match[str]) -> str:
 
 
 def _repeated(match: re.Match[str]) -> str:
-    """Return a part of a formula as often as it is there."""
+    """Return a part of a formula, repeated as often as its count says."""
     group, count = match[1] or match[3], match[2] or match[4]
     return group * int(count or 1)
 
@@ -451,7 +451,7 @@ def _repeated(match: re.Match[str]) -> str:
 def _without_electrons(body: str) -> tuple[str, int]:
     """Return a species without its electrons, and how many it gains: -1 for ``M-e``.
 
-    They carry no atoms, and the charge of the whole counts them.
+    Electrons have no atoms, and the charge of the ion includes them.
     """
     n_electrons = 0
     for sign, count in _ELECTRON.findall(body):
@@ -475,7 +475,7 @@ def _net(groups: list[tuple[int, str]]) -> frozenset[tuple[str, int]]:
 
 @lru_cache(maxsize=1)
 def _known_names() -> dict[tuple[int, frozenset[tuple[str, int]], int], str]:
-    """Canonical names by what they mean."""
+    """Canonical names by their meaning."""
     names: dict[tuple[int, frozenset[tuple[str, int]], int], str] = {}
     for name in KNOWN_ADDUCTS:
         inner, suffix = name[1:].split("]")

@@ -17,12 +17,12 @@ from specvae.spectra.sparse import SparseMatrix, SparseVector
 from specvae.spectra.spectrum import Spectrum
 
 LAYOUT_VERSION = 3
-"""Rises when the same options would give other columns or values.
+"""The version is raised when the same options would give other columns or values.
 
-Version 1 dropped the peaks above the precursor of ions with several charges too, which are their
-fragments with fewer charges. Versions 1 and 2 began the bins of neutral losses at 0, so that a
-rounding error of the precursor's own peak took it out of them. Models that were trained so still
-encode queries so.
+Version 1 also dropped peaks above the precursor for ions with several charges, whose fragments have
+fewer charges. Versions 1 and 2 began the bins of neutral losses at 0, so that a rounding error
+could move the precursor's own peak out of them. Models of these versions still encode queries in
+the same way.
 """
 _KNOWN_VERSIONS = (1, 2, 3)
 
@@ -71,11 +71,11 @@ _MOST_BINS = 100_000_000  # of one section: a layout with more is a damaged one
 # Decimal m/z values such as 0.3 lie a rounding error below the border of their bin.
 _BIN_SLACK = 1e-7
 SOFT_EDGE = 0.002
-"""Th; `BinLayout.soft_edge` of look-ups and of the default preset. At m/z 400 it is 5 ppm, what
-instruments are accurate to."""
+"""Th; `BinLayout.soft_edge` of look-ups and of the default preset. At m/z 400 it is 5 ppm, the
+accuracy of instruments."""
 
-# Of intensity with a peak's share in a bin. Look-ups compare fourth roots of intensities, which
-# are then linear in the share.
+# Exponent of a peak's share in a bin, by which its intensity is multiplied. Look-ups compare fourth
+# roots of intensities, which are then linear in the share.
 _SHARE_POWER = 4
 
 
@@ -87,7 +87,7 @@ class _Section(NamedTuple):
 
 @dataclass(frozen=True)
 class BinLayout:
-    """Which number of a spectrum goes into which column.
+    """The columns of encoded spectra.
 
     The columns come in sections, each section only if its option is on:
 
@@ -98,7 +98,7 @@ class BinLayout:
         The same for precursor m/z minus peak m/z, from 0 up to `max_loss`. The bins are centred on
         the multiples of their width: a peak of the precursor itself is at the centre of its bin.
     ``fine_bins``, ``fine_neutral_losses``
-        Both again in steps of `fine_bin_width`, which tell apart what 0.1 Th throws together.
+        Both again in steps of `fine_bin_width`, which separate peaks that share a bin of 0.1 Th.
     ``precursor``
         Precursor m/z: one column per Th up to `max_mz` (the last one for all above it), one per
         0.02 of its fractional part, one for 'not known'.
@@ -130,7 +130,7 @@ class BinLayout:
         The values with a column of their own.
     context
         Columns behind the bins that are kept, ascending, numbered as if all were kept; None for
-        all. A column that was hardly ever filled in training carries nothing but noise.
+        all. A column that is hardly ever filled in training is only noise.
     version
         Version of the encoding, kept with a trained model.
 
@@ -342,7 +342,7 @@ class BinLayout:
         )
 
     def empty(self) -> SparseVector:
-        """Return the row of a spectrum of which nothing is known: no peaks, no conditions."""
+        """Return the row of an empty spectrum: no peaks, and unknown conditions."""
         found, values = self._context(None)
         order = np.argsort(found)
         columns, kept = self._renumbered(np.array(found, np.int64)[order])
@@ -354,7 +354,7 @@ class BinLayout:
         if self.drop_above_precursor and spectrum.precursor_mz is not None:
             end = spectrum.precursor_mz
             if self.version > 1 and mz[-1] > end + ABOVE_PRECURSOR:
-                # Asked for where it matters only: few spectra have such peaks.
+                # Computed only if it matters: few spectra have such peaks.
                 end = spectrum.singly_charged_mz or end
             keep = mz <= end + ABOVE_PRECURSOR
             mz, intensity = mz[keep], intensity[keep]
@@ -410,7 +410,7 @@ class BinLayout:
         return counts, columns.astype(np.int32), values[kept].astype(np.float32)
 
     def _shift(self, section: str) -> float:
-        """Return by which part of a bin a section's first bin begins below 0."""
+        """Return how far below 0 the first bin of a section begins, as a share of its width."""
         return 0.5 if self.version > 2 and section.endswith("losses") else 0.0
 
     def _shares(
@@ -425,7 +425,7 @@ class BinLayout:
         step
             Width of a bin in Th.
         slack
-            Bins; a position so little below a border is above it.
+            Bins; a position that is less than this below a border counts as above it.
         """
         home = np.floor(position + slack).astype(np.int64)
         if self.soft_edge == 0:
@@ -458,7 +458,7 @@ class BinLayout:
         return numbers
 
     def _context(self, spectrum: Spectrum | None) -> tuple[list[int], list[float]]:
-        """Return columns and values of everything that is not a peak; None: nothing is known."""
+        """Return columns and values of everything but peaks; None stands for an empty spectrum."""
         columns: list[int] = []
         values: list[float] = []
         for name, start, size in self.sections:
@@ -519,7 +519,7 @@ class BinLayout:
 
 
 def _n_steps(end: float, step: float) -> int:
-    """Return how many steps reach the end; 1100 / 0.1 is 11000 whatever rounding says."""
+    """Return the number of steps to the end; 1100 / 0.1 is 11000 in spite of rounding errors."""
     return math.ceil(end / step - _BIN_SLACK)
 
 

@@ -1,7 +1,7 @@
 """From the fields of a record and its peaks to a `Spectrum`.
 
-What the lines of a record say of its charge, ion mode and ion species is brought into agreement,
-and its peaks are sorted, added up and, of a profile, picked.
+Charge, ion mode and ion species of the record are brought into agreement. Its peaks are sorted,
+those of one m/z are added up, and the peaks of a profile are picked.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from specvae.spectra.values import (
 
 
 class Style(NamedTuple):
-    """What differs between file formats in the meaning of fields.
+    """Differences between file formats in the meaning of fields.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def _first(fields: Mapping[str, str], names: Iterable[str]) -> str | None:
 
 
 def identify(record: Record, style: Style, file_name: str, ordinal: int) -> str:
-    """Return what a record is called: its best identifier, else ``FILE#N``."""
+    """Return the identifier of a record: its best one, else ``FILE#N``."""
     name = printable(_first(record.fields, style.id_fields) or "")[:LONGEST_NAME]
     return name or f"{file_name}#{ordinal}"
 
@@ -76,8 +76,8 @@ def require_peaks(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return peaks (n_peaks,) sorted by m/z, with intensities below 0 at 0.
 
-    Pairs of two zeros, which some writers add, are no peaks. Where a baseline was subtracted,
-    points of a profile lie below 0.
+    Pairs of two zeros, which some writers add, are no peaks. Intensities below 0 are points of a
+    profile from which a baseline was subtracted.
 
     Raises
     ------
@@ -97,15 +97,15 @@ def require_peaks(
     order = np.argsort(mz, kind="stable")
     highest = float(intensity.max())
     if not LOWEST_SCALE <= highest <= 1 / LOWEST_SCALE:
-        # Heights count by their ratios alone; sums and quotients of such numbers leave what a
-        # double can hold. Two steps, as the quotient of a denormal overflows, too.
+        # Only ratios of heights count, and sums and quotients of such numbers exceed the range of a
+        # double. Scaling takes two steps, as the quotient of a denormal number overflows, too.
         intensity = intensity * 2.0**600 if highest < 1 else intensity * 2.0**-600
         intensity = intensity / intensity.max()
     return mz[order], intensity[order]
 
 
 def _without_heights(intensity: NDArray[np.float64]) -> str:
-    """Return what is said of a peak list none of whose intensities is above 0."""
+    """Return the message on a peak list without an intensity above 0."""
     if intensity.size == 0:
         return ""
     return "no intensity is above 0" if intensity.any() else "every intensity is 0"
@@ -125,11 +125,11 @@ def make_spectrum(
     Parameters
     ----------
     record, mz, intensity
-        What the file has.
+        The record and its peaks, as read.
     style
-        Its format's.
+        The style of the file's format.
     query_id
-        What the record is called.
+        The identifier of the record.
     place
         Path, line and ordinal, as in `Spectrum`.
     most
@@ -189,7 +189,7 @@ def make_spectrum(
     try:
         spectrum = build(mz, intensity, notes)
     except ValueError:
-        # The peaks are unsorted or malformed, which is rare: sort them, or say what is wrong.
+        # The peaks are unsorted or malformed, which is rare: sort them, or reject the record.
         sound = require_peaks(mz, intensity)
         charges = abs(polarity.charge or 1)
         notes += _unsorted(mz, intensity, precursor.mz and precursor.mz * charges)
@@ -219,7 +219,8 @@ def _unsorted(
 def _precursor(fields: Mapping[str, str]) -> Precursor:
     """Return the precursor's m/z, else the isolation window's, and the charge beside it.
 
-    That may be a placeholder for the intensity: it counts where nothing else tells the ion mode.
+    The charge may be a placeholder for the intensity. In that case it counts only if nothing else
+    tells the ion mode.
     """
     found = parse_precursor(fields.get("precursor_mz"), is_pepmass="pepmass" in fields)
     if found.mz is None and "window_mz" in fields:
@@ -234,7 +235,7 @@ def _precursor(fields: Mapping[str, str]) -> Precursor:
 def _states_polarity(fields: Mapping[str, str]) -> bool:
     """Return whether other fields than the precursor's, or a name, tell the ion mode."""
     species = fields.get("adduct", fields.get("species_in_words"))
-    with suppress(RejectedRecordError):  # `make_spectrum` says what is wrong
+    with suppress(RejectedRecordError):  # `make_spectrum` reports it
         found = reconcile_polarity(species, fields.get("charge"), fields.get("ion_mode"))
         return found.ion_mode is not None
     return False
@@ -243,7 +244,7 @@ def _states_polarity(fields: Mapping[str, str]) -> bool:
 # As MS-DIAL says of features, "M+1", and CAMERA, "[102][M+1]+"; "M+0" is none.
 _ISOTOPE = re.compile(r"(?:\[\d+\])?\[?M\s*\+\s*[1-9]")
 
-# How libraries say that no instrument measured a spectrum (LipidBlast, CFM-ID and their kin).
+# How libraries such as LipidBlast and CFM-ID's mark spectra that no instrument measured.
 # GNPS has names with a "predicted molecular formula", or a "structure predicted by MS/MS", of
 # measured spectra.
 _PREDICTED = re.compile(
@@ -253,8 +254,9 @@ _PREDICTED = re.compile(
     re.IGNORECASE,
 )
 
-# Words that say so where they are all of a spectrum's origin, "DATA_TYPE: theoretical spectrum",
-# and not of an organism or a mass: "simulated gastric fluid", "measured, m/z calculated".
+# Words that mark a predicted spectrum where they describe the spectrum, as in "DATA_TYPE:
+# theoretical spectrum". They do not where they describe something else: "simulated gastric fluid",
+# "measured, m/z calculated".
 _CALCULATED = re.compile(
     r"(?:^|[;|\n])[\s(]*(?:theoretical|simulated|calculated|virtual)(?:ly)?"
     r"(?:[\s_-]+(?:ms(?:/ms|\d)?|tandem|mass|spectr(?:um|a|al)|fragment\w*|library|data))*"
@@ -272,7 +274,7 @@ def _prediction(fields: Mapping[str, str]) -> tuple[str, ...]:
     return _prediction_in(*map(fields.get, _NAMES_OF_PREDICTED))
 
 
-@lru_cache(maxsize=16)  # the spectra of a compound stand together
+@lru_cache(maxsize=16)  # spectra of one compound follow one another
 def _prediction_in(*texts: str | None) -> tuple[str, ...]:
     for text in texts:
         if text is not None and _PREDICTED.search(text[:LONGEST_NAME]) is not None:
@@ -286,16 +288,16 @@ _NAMES_OF_PREDICTED = (
 )
 
 
-# How ions are fragmented by electrons (EAD of ZenoTOF, ETD and EThcD of Orbitraps) or by light, by
-# names and abbreviations, "etd50.00" of a filter line too. Their fragments are others than those of
-# collisions, which models and libraries are of.
+# Names and abbreviations of fragmentation by electrons (EAD of ZenoTOF, ETD and EThcD of Orbitraps)
+# or by light, including "etd50.00" of a filter line. Its fragments differ from those of collisions,
+# which models and libraries have.
 _NO_COLLISIONS = re.compile(
     r"(?<![a-z])(?:n?etd|et(?:hc|ci|ca)d|ead|ecd|edd|eid|exd|uvpd|euvpd)(?![a-z])"
     r"|electron[\s_-]?(?:activated|capture|transfer|detachment|induced)[\s_-]dissociation"
     r"|photo[\s_-]?dissociation",
     re.IGNORECASE,
 )
-# The first are about fragmentation; in the others only a filter line says so, "@etd50.00".
+# The first fields are about fragmentation; in the others only filter lines count, "@etd50.00".
 _ON_FRAGMENTATION = ("fragmentation", "collision_energy", "ms_level", "instrument_type")
 _WITH_FILTER_LINE = ("filter_line", "title")
 _NO_COLLISIONS_IN_FILTER = re.compile(rf"(?<=@)(?:{_NO_COLLISIONS.pattern})\d[\d.]*", re.IGNORECASE)
@@ -344,15 +346,15 @@ def _energy(fields: Mapping[str, str]) -> CollisionEnergy | None:
 
 
 _ONE_PEAK = 1e-5
-"""In Th. No instrument tells peaks apart that are so near. msconvert moves peaks of one m/z and
-several ion mobilities by 1e-8 Th where it combines their scans."""
+"""Th; no instrument separates peaks that are nearer. msconvert shifts peaks of one m/z and several
+ion mobilities by 1e-8 Th when it combines scans."""
 
 
 def _distinct(spectrum: Spectrum) -> Spectrum:
     """Return a spectrum whose peaks are above 0 and each of another m/z.
 
-    Some writers add peaks of intensity 0, and join scans without adding up what they share. The
-    number of peaks is evidence, and each is compared with the fragments of a candidate.
+    Some writers add peaks of intensity 0, or join scans without adding up their common peaks. Such
+    peaks would count: the number of peaks is evidence, and each is compared with fragments.
     """
     mz, intensity = spectrum.mz, spectrum.intensity
     n_near = np.count_nonzero(mz[1:] - mz[:-1] <= _ONE_PEAK)
@@ -379,10 +381,10 @@ def _distinct(spectrum: Spectrum) -> Spectrum:
 def _are_copies(
     mz: NDArray[np.float64], intensity: NDArray[np.float64], is_first: NDArray[np.bool_]
 ) -> bool:
-    """Whether peaks that are not the first of their m/z only repeat it, to the last digit.
+    """Return whether all further peaks of an m/z are exact copies of the first one.
 
-    Converters write a peak again for each of its annotations. Where scans were joined, some of the
-    heights differ.
+    Converters write a peak once for each of its annotations. Peaks of joined scans differ in some
+    heights.
     """
     again = np.flatnonzero(~is_first)
     return bool(
@@ -391,10 +393,10 @@ def _are_copies(
 
 
 def _polarity(fields: Mapping[str, str], charge: str | None) -> Polarity:
-    """Return what a record says about charge, also by an ion species that it only mentions.
+    """Return charge, ion mode and ion species of a record, which may only mention the species.
 
-    A mention counts for less than a field: it must agree with the ion mode and the charge, or with
-    one of them where they contradict each other.
+    A mention is less reliable than a field: it must agree with the ion mode and the charge, or with
+    one of them if they contradict each other.
     """
     mode, mentioned = fields.get("ion_mode"), fields.get("species_in_words")
     if mentioned is not None:
@@ -413,7 +415,7 @@ def _polarity(fields: Mapping[str, str], charge: str | None) -> Polarity:
 
 
 def _mode_of(charge: str | None) -> str | None:
-    """Return the ion mode of a charge with a sign, None of any other."""
+    """Return the ion mode of a charge with a sign, None for a charge without one."""
     found = known_charge(charge or "")
     return None if found is None or not found[1] else "positive" if found[0] > 0 else "negative"
 
@@ -436,15 +438,15 @@ _STRUCTURES_AND_KEYS = (*_STRUCTURES, *_KEYS)
 
 
 def sort_structures(fields: Mapping[str, str]) -> tuple[str | None, str | None, str | None]:
-    """Return SMILES, InChI and InChIKey of a record, each recognised by its shape.
+    """Return SMILES, InChI and InChIKey of a record, each recognised by its form.
 
-    Records have an InChI in the field for SMILES and the other way round, an InChI without or with
-    a doubled ``InChI=``, and a key where a structure should be, or an InChI for the key.
+    In some records, SMILES, InChI and InChIKey are in each other's fields, or ``InChI=`` is missing
+    or doubled.
     """
     return _sorted(*map(fields.get, _STRUCTURES_AND_KEYS))
 
 
-@lru_cache(maxsize=16)  # the spectra of a compound stand together
+@lru_cache(maxsize=16)  # spectra of one compound follow one another
 def _sorted(*texts: str | None) -> tuple[str | None, str | None, str | None]:
     found = zip(_STRUCTURES_AND_KEYS, texts, strict=True)
     fields = {name: text for name, text in found if text is not None}
@@ -473,7 +475,7 @@ def _sorted(*texts: str | None) -> tuple[str | None, str | None, str | None]:
 
 
 _MINUTE = 60.0  # s
-_LONG_RUN = 100 * _MINUTE  # few runs are longer, and seconds that are taken for minutes look so
+_LONG_RUN = 100 * _MINUTE  # few runs are longer; a longer time was probably stated in seconds
 _BARE_NUMBER = re.compile(r"\s*[\d.]+\s*")
 
 
@@ -489,7 +491,7 @@ def _seconds_per_unit(record: Record, style: Style) -> float:
 def _retention_time(record: Record, style: Style) -> tuple[float | None, tuple[str, ...]]:
     """Return the retention time in seconds, and a note if its unit or value is in doubt.
 
-    A negative one stands for none, and so does ``N/A min``.
+    Negative times and ``N/A min`` mean that there is none.
     """
     for name, seconds_per_unit in (
         ("rt_seconds", 1.0),

@@ -1,4 +1,4 @@
-"""What the comment of an MSP record holds: (key, value) pairs, in four ways of writing."""
+"""Comments of MSP records: (key, value) pairs in four notations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _VALUE_END = re.compile(r"[\s;\"]|$")
 def parse_comments(text: str) -> list[tuple[str, str]]:
     """Split an MSP comment into its (key, value) pairs.
 
-    There are four ways of writing: ``"key=value" "key=value"`` (MoNA, MassBank), where a
+    There are four notations: ``"key=value" "key=value"`` (MoNA, MassBank), where a
     value may hold ``=`` and ``"``; ``key=value; key=value`` (RIKEN); ``|key=value|key=value``
     (MS-DIAL); ``key=value key="two words"`` (NIST).
     """

@@ -1,4 +1,4 @@
-"""What records say against their own structures."""
+"""Statements of records that put their own structures in doubt."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from specvae.spectra.spectrum import Spectrum
 # MS-DIAL's names of structures that have the mass of a feature, and not its spectrum.
 _SUGGESTION = re.compile(r"\s*(?:w/o MS2|no MS2|low score)\s*:", re.IGNORECASE)
 # "DECOY_X", "x decoy 7"; keys "DECOY" and "is_decoy"; "Remark=DECOY" in a comment (SpectraST).
-# "X (target-decoy FDR 1%)" was tested beside decoys, and is none.
+# "X (target-decoy FDR 1%)" is no decoy: it was only tested against decoys.
 _DECOY = re.compile(
     r"(?<![a-z])(?<!target[\s_/+-])(?<!no[\s_-])decoys?(?![a-z]|[\s_-]?free)", re.IGNORECASE
 )
@@ -27,21 +27,21 @@ _TENTATIVE_REMARK = re.compile(r"\bconfidence\W+tentative\b", re.IGNORECASE)
 
 
 def suggestion_of(spectrum: Spectrum) -> str | None:
-    """Return how MS-DIAL names a structure that its spectrum does not show, None for any other.
+    """Return MS-DIAL's name of a structure that its spectrum does not support, else None.
 
     ``no MS2: X`` and ``w/o MS2: X`` have the mass of X alone, ``low score: X`` fell short in its
-    comparison with the spectrum of X: no record of these tells what was measured.
+    comparison with the spectrum of X: such records do not show which compound was measured.
     """
     names = (spectrum.name, spectrum.query_id)
     return next((name for name in names if name and _SUGGESTION.match(name)), None)
 
 
 def decoy_of(spectrum: Spectrum) -> str | None:
-    """Return how a record says that it is a decoy, None of any other.
+    """Return the words by which a record says that it is a decoy, else None.
 
-    Libraries for target-decoy search hold spectra that were made up, to be matched by chance
-    alone, beside the names and structures of the compounds that they were made from. That a file
-    is called after decoys says nothing of its records, which may be targets as well.
+    Libraries for target-decoy search hold artificial spectra, which match by chance only, with the
+    names and structures of the compounds that they were made from. The name of a file does not
+    count, as a file that is named after decoys may hold targets as well.
     """
     file_name = Path(spectrum.path or "").name
     is_of_file = bool(file_name) and spectrum.query_id.startswith(f"{file_name}#")
@@ -60,10 +60,10 @@ def decoy_of(spectrum: Spectrum) -> str | None:
 
 
 def is_tentative(spectrum: Spectrum) -> bool:
-    """Whether a record says of its own structure that it is tentative.
+    """Return whether a record says that its own structure is tentative.
 
-    As MassBank's remarks do (``CONFIDENCE Tentative identification ... (Level 3)``), or a name, or
-    MZmine, which counts the other compounds of the sample that have the mass.
+    MassBank says so in a remark (``CONFIDENCE Tentative identification ... (Level 3)``), others in
+    the name. MZmine states how many other compounds of the sample have the same mass.
     """
     if spectrum.name and _TENTATIVE_NAME.search(spectrum.name) is not None:
         return True

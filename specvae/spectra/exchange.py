@@ -1,4 +1,4 @@
-"""Spectra of matchms, to and from ours."""
+"""Conversion of spectra from and to matchms."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _KEYS = {
     "inchikey": "inchikey",
     "formula": "formula",
 }
-# What matchms puts where a charge, an ion mode or a text is not known.
+# Values of matchms that stand for an unknown charge, ion mode or text.
 _UNKNOWN = ("", "n/a", "0")
 
 
@@ -53,7 +53,7 @@ def from_matchms(spectrum: matchms.Spectrum, ordinal: int = 1) -> Spectrum:
     Raises
     ------
     InputError
-        If it is no such spectrum, or has no peaks or an impossible precursor or charge.
+        If the object is no spectrum of matchms, has no peaks, or an impossible precursor or charge.
     """
     metadata = getattr(spectrum, "metadata", None)
     if not isinstance(metadata, dict) or not hasattr(spectrum, "peaks"):
@@ -76,9 +76,9 @@ def from_matchms(spectrum: matchms.Spectrum, ordinal: int = 1) -> Spectrum:
 
 
 def _as_text(key: str, value: object) -> str:
-    """Return a value of the metadata as a file of spectra writes it, "" for what none can hold.
+    """Return a value of the metadata as a file of spectra writes it, "" if no file can hold it.
 
-    Such may be numbers of numpy and, of readers of MGF, ``(195.0877, 1200.0)`` and ``[1]``, too.
+    Values may also be numbers of numpy and, from readers of MGF, ``(195.0877, 1200.0)`` or ``[1]``.
     """
     if isinstance(value, np.ndarray):
         value = value.tolist()

@@ -1,8 +1,8 @@
-"""The fields of a record, whatever its file calls them.
+"""The fields of a record, whatever names its file gives them.
 
-A reader hands over a record as (key, value) pairs of text; everything that MSP, MGF and mzML
-writers call differently is decided here, once, by `specvae.spectra.keys` and
-`specvae.spectra.values`. `specvae.spectra.build` makes a spectrum of it.
+A reader passes a record as (key, value) pairs of text. The names that writers of MSP, MGF and mzML
+give to a field are resolved here, for all formats, by `specvae.spectra.keys` and
+`specvae.spectra.values`. `specvae.spectra.build` makes a spectrum of the fields.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Record(NamedTuple):
     Parameters
     ----------
     fields
-        First value that says something, by field, without surrounding blanks and quotes.
+        The first value of each field that is not empty, without surrounding blanks and quotes.
     metadata
         Pairs that are no field, as found; values of a repeated key are joined by line ends.
-        Those that may name the record stand here, too.
+        Pairs that may name the record are included.
     notes
-        What the reader decided while it put the record together.
+        Decisions of the reader on the fields of the record.
     """
 
     fields: dict[str, str]
@@ -57,7 +57,7 @@ class Record(NamedTuple):
 
     @property
     def deprecated(self) -> str | None:
-        """Why its authors took it back (MassBank), None if they did not."""
+        """Why its authors deprecated the record (MassBank), None if they did not."""
         reason = self.fields.get("deprecated")
         return None if reason is None or reason.lower() in ("no", "false", "0") else reason
 
@@ -113,9 +113,9 @@ _PREDICTION = re.compile(
 
 
 def _add_prediction(fields: dict[str, str], comments: Iterable[str], levels: Iterable[str]) -> None:
-    """Add that a program made the spectrum, where comments or the field for MS level say so.
+    """Add that the spectrum is predicted, if comments or the field for the MS level say so.
 
-    As FIORA's comments do, or ``Spectrum_type: Predicted LC-MS/MS``.
+    Examples are FIORA's comments, and ``Spectrum_type: Predicted LC-MS/MS``.
     """
     for text in levels:
         if text[:9].lower() == "predicted":
@@ -127,22 +127,22 @@ def _add_prediction(fields: dict[str, str], comments: Iterable[str], levels: Ite
 
 
 class _Plan(NamedTuple):
-    """What the lines of a record are, by their keys: the place of each, and its field.
+    """The kinds of the lines of a record, by their keys: the place of each line, and its field.
 
     Parameters
     ----------
     plain
-        Those that alone state their field, and are stored as they are.
+        Lines that are the only ones of their field, and are stored as they are.
     others
-        Those that are read in turn.
+        Lines that are read one after the other.
     by_shape
-        Those of keys of several meanings.
+        Lines whose keys have several meanings.
     unsure
-        Those whose value may say more than their key.
+        Lines whose value may state another field than the key.
     comments
         Places of comments.
     metadata
-        Places of what is no field or is kept besides, and whether it may be an MS level.
+        Places of lines that are kept as metadata, and whether each may state an MS level.
     """
 
     plain: tuple[tuple[int, str], ...]
@@ -155,7 +155,7 @@ class _Plan(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _plan(keys: tuple[str, ...], *, in_turn: bool = False) -> _Plan:
-    """Return the plan of records with these keys; `in_turn` for those of which a line says more."""
+    """Return the plan of records with these keys; with `in_turn`, no line is stored as it is."""
     lines = [(place, field_of(key)) for place, key in enumerate(keys)]
     counts = Counter(name for _, name in lines)
     plain: list[tuple[int, str]] = []
@@ -186,7 +186,7 @@ _UNSURE = frozenset({"synonym", "ion_mode", "adduct", "ms_level"})
 
 
 def _says_more(name: str, value: str) -> bool:
-    """Whether a line states another field than its key says, or none, or is not stored as given."""
+    """Return whether a line states another field than its key, no field, or an unusual value."""
     if name == "synonym":
         return _tag(value) is not None
     if name == "ms_level":
@@ -196,7 +196,7 @@ def _says_more(name: str, value: str) -> bool:
 
 
 def _keep_line(fields: dict[str, str], name: str, key: str, value: str, notes: list[str]) -> None:
-    """Store what a line says that is not plain."""
+    """Store the value of a line that is not plain."""
     if name == "synonym":
         if (tag := _tag(value)) is not None:
             _keep_value(fields, tag[0], "synon", tag[1], notes)
@@ -208,11 +208,11 @@ _DASH = "-"
 
 
 def _add_species_of_precursor(fields: dict[str, str], notes: list[str]) -> None:
-    """Add the ion species that stands beside the precursor m/z; a field of its own goes before."""
+    """Add the ion species that is written beside the precursor m/z, unless a field states one."""
     text = fields.get("precursor_mz")
     if text is None or "M" not in text:
         return
-    with suppress(RejectedRecordError):  # `make_spectrum` says what is wrong
+    with suppress(RejectedRecordError):  # `make_spectrum` reports it
         species = parse_precursor(text).species
         if species is not None:
             _keep_species(fields, species, notes)
@@ -230,7 +230,7 @@ def _reads_as_species(text: str) -> bool:
 
 
 def _meant(name: str, value: str) -> str:
-    """Return the field that a value is of, where ion species and ion mode are in each other's."""
+    """Return the field of a value, as ion species and ion mode may be in each other's fields."""
     if name in ("ion_mode", "charge") and "[" in value and _reads_as_species(value):
         return "adduct"  # "IonMode: [M+H]+1" (Compound Discoverer), "CHARGE=[M+H]+"
     # "ION=positive"; "-" alone stands for no species.
@@ -239,7 +239,7 @@ def _meant(name: str, value: str) -> str:
 
 
 def _reads_as_mode(text: str) -> bool:
-    # Under such a key a bare number may count anything.
+    # Under such a key a bare number may mean anything.
     return not text.strip().isdigit() and parse_ion_mode(text) is not None
 
 
@@ -274,7 +274,7 @@ _ALSO_METADATA = frozenset(
 def _sort_by_shape(
     fields: dict[str, str], found: Iterable[tuple[str, str]], notes: list[str]
 ) -> None:
-    """Put what stands under keys of several meanings where it belongs, if that is free."""
+    """Store values of keys with several meanings in the right fields, if these are empty."""
     for name, text in found:
         field = next((field for field, reads in _BY_SHAPE[name] if reads(text)), None)
         if field == "ion_mode":
@@ -297,7 +297,7 @@ _NIST_TAGS: Mapping[str, str] = {
 
 
 def _tag(value: str) -> tuple[str, str] | None:
-    """Return the field that a synonym states which is one of NIST's tags, and what it says."""
+    """Return field and value of a synonym that is one of NIST's tags."""
     text = value.strip()
     name = _NIST_TAGS.get(text[2:4]) if text.startswith("$:") else None
     if name is None or (name == "ms_level" and parse_ms_level(text[4:]) is None):
@@ -306,7 +306,7 @@ def _tag(value: str) -> tuple[str, str] | None:
 
 
 def _add_comments(fields: dict[str, str], comments: Iterable[str], notes: list[str]) -> None:
-    """Add what comments say and the record's own lines do not."""
+    """Add fields from comments that no line of the record states."""
     before = fields.get("precursor_mz")
     for comment in comments:
         if (feature := _PROGENESIS_FEATURE.fullmatch(comment.strip())) is not None:
@@ -340,7 +340,7 @@ _SPECIES_BEHIND = re.compile(r"(?<=\s)\d?M(?:[+-]\d?[A-Z][A-Za-z0-9]*)+$")
 
 
 def _add_species_in_words(fields: dict[str, str], comments: Iterable[str]) -> None:
-    """Add the ion species that names or else comments mention, if all mentions are of one.
+    """Add the ion species that names, or else comments, mention, if all mention the same one.
 
     LipidBlast, MassBank's titles and others write ``...; [M+Na]+; ...``, GNPS has it at the end of
     names: ``Malyngamide C M+Na``.
@@ -361,7 +361,7 @@ def _add_species_in_words(fields: dict[str, str], comments: Iterable[str]) -> No
 
 
 def _add_words_of_title(fields: dict[str, str], notes: list[str]) -> None:
-    """Add ion mode, charge and time that a title states in an instrument's words, and no field."""
+    """Add ion mode, charge and time from a title of an instrument's program, if no field states."""
     if "ion_mode" in fields:
         return
     titles = (fields.get(name, "") for name in _TITLES)
@@ -378,7 +378,7 @@ def _add_words_of_title(fields: dict[str, str], notes: list[str]) -> None:
 
 
 def _add_level_of_title(fields: dict[str, str], notes: list[str]) -> None:
-    """Add the MS level that a title or filter line states, and no field."""
+    """Add the MS level that a title or filter line states, if no field states it."""
     if "ms_level" in fields:
         return
     for name in _TITLES:
@@ -397,7 +397,7 @@ NAMES_WITH_SPECIES = ("name", "compound_name", "title", "record_title")
 _TITLES = (*NAMES_WITH_SPECIES, "filter_line")
 
 LONGEST_NAME = 1000
-"""In characters; a longer one is a peak list that lost its line ends."""
+"""Characters; a longer name is a peak list that lost its line ends."""
 
 
 def _keep_value(fields: dict[str, str], name: str, key: str, value: str, notes: list[str]) -> None:
@@ -424,7 +424,7 @@ def _are_one_charge(one: tuple[int, bool], other: tuple[int, bool]) -> bool:
 
 
 def _keep_reading(fields: dict[str, str], name: str, value: str, notes: list[str]) -> None:
-    """Store the first value that can be read, or note a second one that means something else."""
+    """Store the first readable value of a field; note a second one with another meaning."""
     read, are_same, note = _READINGS[name]
     before = read(fields[name]) if name in fields else None
     found = read(value)
@@ -438,8 +438,8 @@ def _keep_reading(fields: dict[str, str], name: str, value: str, notes: list[str
         fields[name] = value.strip()  # the same, and perhaps with its sign
 
 
-# How values of a field are read, when two of them mean the same, and what is said where they do
-# not. Precursors and ion species have rules of their own.
+# By field: how values are read, when two of them mean the same, and the note if they do not.
+# Precursors and ion species have rules of their own.
 _READINGS: Mapping[str, tuple[Callable[[str], Any], Callable[[Any, Any], bool], Note]] = {
     "ion_mode": (parse_ion_mode, operator.eq, Note.FIRST_MODE),
     "charge": (known_charge, _are_one_charge, Note.FIRST_CHARGE),
@@ -491,11 +491,11 @@ def _is_other_precursor(first: str | None, second: str) -> bool:
 
 
 SAME_MZ = 0.01
-"""In Th; closer m/z values are one ion, written with other numbers of digits."""
+"""Th; m/z values that are closer are one ion, written with different numbers of digits."""
 
 
 def _keep_first(fields: dict[str, str], name: str, value: str) -> None:
-    """Store a field's value unless it says nothing, or one that says something is there."""
+    """Store a field's value, unless it is empty or the field has a value already."""
     if name in fields and not (name == "precursor_mz" and _gives_way(fields[name], value)):
         return
     # "-" is an ion mode, also as a charge, and nowhere else a value.
@@ -531,7 +531,7 @@ def _field_of_comment(key: str) -> str | None:
 
 
 def _gives_way(first: str, second: str) -> bool:
-    """Whether a precursor m/z means that there is none, or cannot be read where a second can."""
+    """Return whether a precursor m/z is empty, or cannot be read while a second one can."""
     return _means_none(first) or (not _reads_as_precursor(first) and _reads_as_precursor(second))
 
 

@@ -1,4 +1,4 @@
-"""What the keys of a record mean, however a file spells them."""
+"""The meanings of the keys of a record, in all spellings of files."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ _GROUPS = frozenset(
         "MS$FOCUSED_ION",
     }
 )
-# Tags and fields of MassBank that are called otherwise elsewhere.
+# Tags and fields of MassBank that have other names elsewhere.
 _UNTAGGED = {"CH$IUPAC": "InChI", "MODE": "ion mode"}
 
 
@@ -205,7 +205,7 @@ def field_of(key: str) -> str | None:
 
 
 def stated(spectrum: Spectrum, name: str) -> str | None:
-    """Return what a record says in a field, None if nothing.
+    """Return the value of a record's field, None if it states none.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def stated(spectrum: Spectrum, name: str) -> str | None:
     for key, text in spectrum.metadata.items():
         if _NOT_LETTERS.sub("", key.lower()) == wanted:
             return given(text)
-    # What readers took from it, as PEPMASS is the precursor m/z.
+    # Fields that readers store as attributes, as PEPMASS is the precursor m/z.
     meant = _MEANT.get(_SPELLINGS.get(wanted, ""))
     value = None if meant is None else getattr(spectrum, meant)
     return None if value is None else str(value)

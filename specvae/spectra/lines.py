@@ -46,7 +46,7 @@ _END_OF_FILE = b"\x1a"  # of DOS, which joins files with it
 _MGF_LINE = re.compile(rb"^[ \t]*BEGIN IONS", re.IGNORECASE | re.MULTILINE)
 _XML_ROOT = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?(mzML|mzXML|msRun)")  # with any prefix
 _TELLING_BYTES = 4096  # of other formats
-# Other formats by how they begin: what is said of them, and what their users can do.
+# Other formats by their first bytes: their name in messages, and advice for their users.
 _OTHER_FORMATS = (
     (rb"<(?:mzSpecLib|mzlib)\b", "is an mzSpecLib library", "write it as MSP"),
     (rb"(?:<[?!][^>]*>\s*)*<mzData\b", "is mzData, neither mzML nor mzXML", "use msconvert"),
@@ -84,7 +84,7 @@ def open_bytes(path: Path) -> BinaryIO:
         raise InputError(f"{path}: is a directory, wanted a file of spectra") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    with suppress(*DECOMPRESSION_ERRORS):  # which are met again where the file is read
+    with suppress(*DECOMPRESSION_ERRORS):  # these occur again when the file is read
         if encoding := utf_16_of(stream.peek(16)):
             return io.BufferedReader(_AsUtf8(stream, encoding), _CHUNK_BYTES)
     return stream
@@ -200,7 +200,7 @@ def _format_of(path: Path, head: bytes) -> str | None:
 
 
 def _other_format(text: bytes) -> str:
-    """Return what a file is that has spectra in another format, and what to do; "" if unknown."""
+    """Return the name of another format of spectra, with advice; "" if the format is unknown."""
     for pattern, kind, advice in _OTHER_FORMATS:
         if re.match(pattern, text[:_TELLING_BYTES], re.IGNORECASE) is not None:
             return f"{kind}, {_WANTED_FORMATS}" + (f": {advice}" if advice else "")
@@ -216,7 +216,7 @@ def _refuse_archives(path: Path, head: bytes) -> None:
     if compression := compression_of(head):
         raise InputError(f"{path}: is compressed twice, inside by {compression}; {_WANTED_FORMATS}")
     if head[_TAR_PLACE].startswith(b"ustar"):
-        # Its blocks hold the lines of files, of which the first would be lost.
+        # An archive's blocks hold lines of files, and the first line would be lost.
         raise InputError(f"{path}: is a tar archive, {_WANTED_FORMATS}")
 
 
@@ -225,7 +225,7 @@ def _xml_format_of(path: Path, text: bytes) -> str:
     if found is not None:
         kind = "mzml" if found[1] == b"mzML" else "mzxml"
         if b"<!DOCTYPE" in text[: found.start()]:
-            # Neither format has one; it is how XML reads other files and grows without end.
+            # Neither format has one. In XML it can include other files and grow without limit.
             raise InputError(f"{path}: has a document type declaration, wanted plain {kind}")
         return kind
     raise InputError(f"{path}: {_other_format(text)}")
@@ -234,9 +234,9 @@ def _xml_format_of(path: Path, text: bytes) -> str:
 class LineSource:
     """The lines of a file, read piece by piece.
 
-    After `texts` are read `truncated` tells whether a compressed file ended before its time, and
-    during it `n_bytes` how much has been handed out. Line ends may be LF, CRLF or CR; byte order
-    marks and DOS's end of file, which stand inside a file where files were joined, are dropped.
+    While `texts` is read, `n_bytes` is the number of bytes that were yielded; afterwards
+    `truncated` tells whether a compressed file is cut off. Line ends may be LF, CRLF or CR. Byte
+    order marks and DOS's end of file, which occur inside files that were joined, are dropped.
     """
 
     def __init__(self, path: Path) -> None:
@@ -313,7 +313,7 @@ _TEXT_BYTES = bytes([9, 10, *range(32, 127), *range(160, 256)])
 
 
 def decode(data: bytes) -> str:
-    """Return text from UTF-8 bytes; those that are none are read as Windows writes them.
+    """Return text from UTF-8 bytes; invalid UTF-8 is read as Windows-1252.
 
     Control characters, which would move the cursor of a terminal or end a cell of a table, become
     replacement characters.

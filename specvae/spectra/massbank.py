@@ -97,9 +97,9 @@ def _pairs(header: list[bytes]) -> Iterator[tuple[str, str]]:
 
 
 def _peaks(lines: list[bytes]) -> Peaks:
-    """Return the peaks of a record, by their relative intensities if the others say nothing.
+    """Return the peaks of a record, with relative intensities if there are no absolute ones.
 
-    The second of three columns holds what was counted, which some records do not have: they write
+    The second of three columns holds absolute intensities. Some records have none: they write
     ``N/A``, or one number for all peaks.
     """
     try:
@@ -141,9 +141,9 @@ def _spectrum(
 def read_massbank(
     source: LineSource, report: ReadReport, *, every_level: bool = False
 ) -> Iterator[Spectrum]:
-    """Yield the spectra of MassBank records; those that are malformed are skipped and counted.
+    """Yield the spectra of MassBank records; malformed records are skipped and counted.
 
-    So are those of MS level 1, unless `every_level`.
+    So are spectra of MS level 1, unless `every_level`.
     """
     path = str(source.path)
     for ordinal, lines in enumerate(_records(source), 1):

@@ -38,7 +38,7 @@ _COMMENT_MARKS = (b"#", b";", b"!", b"/")
 
 @dataclass(slots=True)
 class _MgfLines(RecordLines):
-    """The lines between BEGIN IONS and END IONS, and what stood before them."""
+    """The lines between BEGIN IONS and END IONS, and the ``KEY=value`` lines before them."""
 
     inherited: list[bytes] = field(default_factory=list)
     fault: str = ""  # why the record is incomplete
@@ -58,7 +58,7 @@ class _Cutter:
         self._before: list[bytes] = []
 
     def take(self, number: int, line: bytes) -> _MgfLines | None:
-        """Take a line that is no peak or field beyond doubt; return the record that it ends."""
+        """Take a line that may be neither peak nor field; return the record that it ends."""
         if not line or line.startswith(_COMMENT_MARKS):
             return None
         word = line.upper() if len(line) < 24 else line
@@ -96,7 +96,7 @@ class _Cutter:
         return ended
 
     def finish(self, fault: str) -> _MgfLines | None:
-        """Return what is open, which `fault` keeps from being complete."""
+        """Return the open record, marked as incomplete because of `fault`."""
         ended = self.open or self._stray
         if self.open is not None:
             self.open.fault = fault
@@ -105,7 +105,7 @@ class _Cutter:
 
 
 def _as_pair(line: bytes) -> bytes | None:
-    """Return ``key=value`` if a line is that, or ``key: value`` with a key that is known."""
+    """Return ``key=value`` if a line is one, or is ``key: value`` with a known key."""
     if not line[:1].isalpha():
         return line if _OTHER_KEY.match(line) is not None else None
     key, colon, value = line.partition(b":")
@@ -169,7 +169,7 @@ def _record(lines: _MgfLines) -> Record:
     own = _pairs(lines.header)
     if not lines.inherited:
         return collect(own)
-    # A line of the record goes before one that holds for all, however the two spell its key.
+    # A line of the record overrules a default of the file, in whatever spelling of the key.
     stated = {field_of(key) or key for key, _ in own}
     inherited = {
         key: value for key, value in _pairs(lines.inherited) if (field_of(key) or key) not in stated
@@ -207,9 +207,9 @@ def _spectrum(
 def read_mgf(
     source: LineSource, report: ReadReport, *, every_level: bool = False
 ) -> Iterator[Spectrum]:
-    """Yield the spectra of an MGF file; records that are malformed are skipped and counted.
+    """Yield the spectra of an MGF file; malformed records are skipped and counted.
 
-    So are those of MS level 1, unless `every_level`.
+    So are spectra of MS level 1, unless `every_level`.
     """
     path = str(source.path)
     last: _MgfLines | None = None

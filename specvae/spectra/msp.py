@@ -29,7 +29,7 @@ _BLANKS = " \t\v\f"
 
 @dataclass(slots=True)
 class _MspLines(RecordLines):
-    """The lines of one record, or their fields and peaks where those were read at once."""
+    """The lines of one record, or its fields and peaks if they were read together."""
 
     columns: tuple[tuple[str, ...], list[str]] | None = None  # keys and values, for `header`
     parsed: Peaks | None = None  # instead of `peaks`
@@ -100,9 +100,9 @@ _FIELD_BEHIND = re.compile(rb"(?<=\d)[A-Za-z][A-Za-z_# ]{1,20}(?=:)")
 
 
 def _begin_of_field(line: bytes) -> int:
-    """Return where a field begins behind a peak, the line's end if none does.
+    """Return the place where a field begins behind a peak, or the line's end if none does.
 
-    Two files were joined of which the first had no line end behind its last peak.
+    This happens where two files were joined and the first one lacked its last line end.
     """
     found = _FIELD_BEHIND.search(line)
     return found.start() if found is not None and field_of(decode(found[0])) else len(line)
@@ -137,7 +137,7 @@ def _ends(lines: _MspLines, line: bytes) -> bool:
 
 
 def _records(source: LineSource) -> Iterator[_MspLines]:
-    """Cut a file into records, at blank lines as far as what stands between them is regular."""
+    """Cut a file into records: regular ones at blank lines, all others line by line."""
     cutter = _Cutter()
     number = 1  # of the next line
     begin = 0  # what had been read when the last record ended
@@ -179,7 +179,7 @@ _OF_A_TERM = re.compile(
 
 
 def _without_terms(text: bytes) -> bytes:
-    """Return whole lines with ``Key: value`` for what mzVault writes as terms of a vocabulary."""
+    """Return lines with ``Key: value`` in the place of mzVault's terms of a vocabulary."""
     return _OF_A_TERM.sub(_plain_line, text) if _TERM in text else text
 
 
@@ -191,10 +191,10 @@ def _plain_line(found: re.Match[bytes]) -> bytes:
 
 
 def _regular_record(paragraph: bytes, number: int, n_peaks_key: bytes) -> _MspLines | None:
-    """Return the record that a paragraph is beyond doubt, else None.
+    """Return the record of a regular paragraph, else None.
 
-    That is lines of ``Key: value``, the number of peaks, and as many lines of two numbers: what
-    `_Cutter` would find line by line, in a fraction of its time.
+    A regular paragraph has lines of ``Key: value``, the number of peaks, and as many lines of two
+    numbers. `_Cutter` would give the same record line by line, in many times the time.
     """
     header, found, rest = paragraph.partition(b"\n" + n_peaks_key + b":")
     declared, _, peaks = rest.partition(b"\n")
@@ -215,7 +215,7 @@ def _regular_record(paragraph: bytes, number: int, n_peaks_key: bytes) -> _MspLi
 
 @lru_cache(maxsize=256)
 def _plain_keys(raw_keys: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the keys of a record by those of its header, None if one might be a border."""
+    """Return the keys of a record, given its header; None if a key might begin a new record."""
     if not all(key.isascii() and key.lstrip(_BLANKS)[:1].isalpha() for key in raw_keys):
         return None
     names = [field_of(key) for key in raw_keys]
@@ -278,7 +278,7 @@ def _peaks(lines: _MspLines, n_declared: int) -> Peaks:
             raise RejectedRecordError(Reason.TRUNCATED, "cut off inside a peak") from None
         raise
     if mz.size != n_declared and len(lines.peaks) == n_declared and (mz[1:] < mz[:-1]).any():
-        # A peak on each line, and further columns of numbers that would pass for peaks.
+        # A peak on each line, and further columns of numbers that could be read as peaks.
         mz, intensity = parse_peaks(lines.peaks, many_per_line=False)
     if mz.size != n_declared:
         short = lines.at_end and mz.size < n_declared
@@ -296,9 +296,9 @@ def _all_but_last_read(lines: list[bytes]) -> bool:
 
 
 class _SharedHead:
-    """The head that several peak lists share (MS-FINDER's .mat): one for each MS level.
+    """The fields that several peak lists share (MS-FINDER's .mat has a list for each MS level).
 
-    A list with nothing but its level and number of peaks before it belongs to the head before it.
+    A list that is preceded only by its level and number of peaks belongs to the fields before it.
     """
 
     def __init__(self) -> None:
@@ -307,7 +307,7 @@ class _SharedHead:
     def complete(
         self, keys: tuple[str, ...], values: Sequence[str]
     ) -> tuple[tuple[str, ...], Sequence[str]]:
-        """Return keys and values of a record with those of the head that it shares."""
+        """Return keys and values of a record, with the fields that it shares."""
         names = _names(keys)
         if not names <= {"ms_level", "n_peaks"}:
             self._head = keys, values
@@ -325,16 +325,16 @@ def _names(keys: tuple[str, ...]) -> frozenset[str | None]:
 
 @lru_cache(maxsize=64)
 def _have_tags(keys: tuple[str, ...]) -> bool:
-    """Whether keys have tags of MassBank, as some files have kept them."""
+    """Return whether keys have tags of MassBank, which some files keep."""
     return any("$" in key for key in keys)
 
 
 def read_msp(
     source: LineSource, report: ReadReport, *, every_level: bool = False
 ) -> Iterator[Spectrum]:
-    """Yield the spectra of an MSP file; records that are malformed are skipped and counted.
+    """Yield the spectra of an MSP file; malformed records are skipped and counted.
 
-    So are those of MS level 1, unless `every_level`.
+    So are spectra of MS level 1, unless `every_level`.
     """
     path, file_name = str(source.path), source.path.name
     heads = _SharedHead()

@@ -1,7 +1,7 @@
 """mzML and mzXML: fragment spectra only, scan by scan.
 
 Both are read with the standard library's XML parser, which opens no other file and no network
-address. Every scan is decoded by itself, so that one that is broken costs no other.
+address. Every scan is decoded by itself, so that a broken scan does not affect the others.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def read_mzxml(path: Path, report: ReadReport) -> Iterator[Spectrum]:
 
 
 class _Scan(NamedTuple):
-    """What a scan says of itself; its peaks are decoded when they are asked for."""
+    """The description of a scan; its peaks are decoded when they are needed."""
 
     fields: dict[str, str]
     notes: tuple[str, ...]
@@ -142,7 +142,7 @@ _NUMPRESS: Mapping[str, tuple[Callable[[bytes], Numbers], bool]] = {
     "MS:1002747": (decode_pic, True),
     "MS:1002748": (decode_slof, True),
 }
-"""MS-Numpress by its term: how the numbers come back, and whether zlib was applied on top."""
+"""MS-Numpress by its term: the decoder, and whether the data are compressed by zlib too."""
 
 _OTHER_COMPRESSIONS: Mapping[str, str] = {
     "MS:1003088": "truncation and zlib",
@@ -193,17 +193,17 @@ class _Terms:
         return iter(self._values)
 
     def text(self, accession: str) -> str | None:
-        """Return a term's value, None if it is not there or empty."""
+        """Return a term's value, None if the term is missing or empty."""
         term = self._values.get(accession)
         return None if term is None else term.get("value", "").strip() or None
 
     def texts(self, accession: str) -> list[str]:
-        """Return the values of a term that may be there several times."""
+        """Return the values of a term that may occur several times."""
         values = [t.get("value", "").strip() for t in self._all if t.get("accession") == accession]
         return [value for value in values if value]
 
     def number(self, accession: str) -> float | None:
-        """Return a term's value as a number, None if it is not there."""
+        """Return a term's value as a number, None if the term is missing."""
         text = self.text(accession)
         return None if text is None else _number(text, accession)
 
@@ -281,7 +281,7 @@ _FILTER_SIGN = re.compile(r"\s*[A-Za-z]*MS\s+(?:\{[^}]*\}\s+)?([+-])\s")
 
 
 def _of_filter(line: str | None) -> str | None:
-    """Return the ion mode that a filter line tells, None if it tells none."""
+    """Return the ion mode of a filter line, None if it states none."""
     found = _FILTER_SIGN.match(line or "")
     return None if found is None else _polarity(found[1] == "+", found[1] == "-")
 
@@ -299,7 +299,7 @@ _UNITS_OF_TIME = {"second": "s", "millisecond": "ms", "hour": "h"}
 def _mzml_precursor(
     precursors: list[Element], groups: Mapping[str, Element], ion_mode: str | None
 ) -> tuple[dict[str, str | None], tuple[str, ...]]:
-    """Return the fields that the precursors of a scan tell, and what had to be decided."""
+    """Return the fields that the precursors of a scan state, and notes on decisions."""
     activation = _Terms(find(precursors[0], "activation"), groups)
     ions = [
         _Terms(ion, groups)
@@ -336,7 +336,7 @@ def _mzml_precursor(
     return fields, tuple(notes)
 
 
-# Activations other than by collisions or heat.
+# Kinds of activation other than collisions and heat.
 _NO_COLLISIONS = (
     ("MS:1000250", "ECD"),
     ("MS:1000435", "photodissociation"),
@@ -362,7 +362,7 @@ def _mzml_energy(activation: _Terms) -> str | None:
 
 
 def _plain(text: str) -> str:
-    """Return a number in its shortest form; a text that is none as it is."""
+    """Return a number in its shortest form; other text is returned as it is."""
     try:
         return f"{float(text):g}"
     except ValueError:
@@ -379,8 +379,8 @@ def _selected_mz(ion: _Terms) -> float | None:
 
 
 _WIDEST_WINDOW = 12.0
-"""In Th. Instruments that choose precursors isolate up to some 10; wider windows hold many ions
-(DIA, SWATH, MSE), and their middle is the m/z of none."""
+"""Th; instruments that select precursors isolate windows of up to about 10 Th. Wider windows hold
+many ions (DIA, SWATH, MSE), and their middle is not the m/z of an ion."""
 
 
 def _distances(window: _Terms) -> tuple[float, float]:
@@ -399,15 +399,15 @@ def _width(target: float, window: _Terms) -> float:
 def _is_inside(mz: float, target: float, window: _Terms) -> bool:
     lower, upper = _distances(window)
     if lower == upper == 0.0:
-        # A window without width; the first isotope of an isolated ion lies a few Th away at most.
+        # A window of unknown width; the first isotope of an isolated ion is at most a few Th away.
         lower = upper = 3.0
     return target - lower - SAME_MZ <= mz <= target + upper + SAME_MZ
 
 
 def _is_isotope_below(mz: float, target: float, charge: str | None) -> bool:
-    """Whether an ion lies below a window's target as the monoisotopic peak below the first isotope.
+    """Return whether an ion is below a window's target as a monoisotopic peak is below its isotope.
 
-    What was isolated may be the isotope of the ion, or another ion.
+    The isolated ion may then be the isotope of this ion, or another ion.
     """
     size = (charge or "").strip("+-")
     n_charges = int(size) if size.isdecimal() and 0 < int(size) < 10 else 1
@@ -415,7 +415,7 @@ def _is_isotope_below(mz: float, target: float, charge: str | None) -> bool:
 
 
 def _charge(stated: str | None, possible: Sequence[str], ion_mode: str | None) -> str | None:
-    """Return the charge of a precursor, or which ones it may have, with their signs."""
+    """Return the charge of a precursor, or its possible charges, with signs."""
     texts = possible if stated is None or not stated.strip("+-0") else [stated]
     return " or ".join(dict.fromkeys(_signed(text, ion_mode) for text in texts)) or stated
 
@@ -487,7 +487,7 @@ def _from_bytes(data: bytes, kind: str) -> Numbers:
 
 # --------------------------------------------------------------------------- mzXML
 
-# What msconvert calls scans for precursors and for neutral losses: the first quadrupole scans.
+# msconvert's names of precursor-ion and neutral-loss scans, in which the first quadrupole scans.
 _OTHER_SCANS = frozenset({"q1", "q3", "calibration"})
 
 
@@ -558,7 +558,7 @@ def _mzxml_peaks(parts: list[Element], n_declared: str) -> tuple[Numbers, Number
 
 
 def _counted(mz: Numbers, intensity: Numbers, n_declared: str) -> tuple[Numbers, Numbers]:
-    """Return both columns of a spectrum, if they are as long as each other and as declared."""
+    """Return both columns of a spectrum, if both have the declared length."""
     if mz.size != intensity.size:
         detail = f"{mz.size} m/z values, {intensity.size} intensities"
         raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)

@@ -1,8 +1,8 @@
-"""What a reader may decide about a record, in the words that users see.
+"""Decisions of readers about records, in the words that users see.
 
 A decision that changes what is ranked is a *note* of the spectrum: the words of `Note`, followed in
-brackets by what the record said. The status of a query shows the whole note; summaries count its
-words. docs/formats.md lists them.
+brackets by the record's own text. The status of a query shows the whole note; summaries count notes
+without the brackets. docs/formats.md lists them.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Note(StrEnum):
     PROFILE_KEPT = "stated to be a profile, points taken as peaks"
 
     def about(self, found: str) -> str:
-        """Return the note with what the record said."""
+        """Return the note with the record's own text in brackets."""
         return f"{self} ({' '.join(found.split())[:80]})"
 
 
 def note_kind(note: str) -> str:
-    """Return a note without what the one record said, so that it can be counted."""
+    """Return a note without the text of its record, so that it can be counted."""
     return note.partition(" (")[0]

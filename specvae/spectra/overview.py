@@ -1,4 +1,4 @@
-"""What a file of spectra was understood to say, counted."""
+"""Counts of the fields that were read from a file of spectra."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Overview:
 def _precursor(mz: float | None) -> str:
     if mz is None:
         return "not stated"
-    # Such a number is off by up to 5 mTh, more than most tolerances allow.
+    # Such an m/z is off by up to 5 mTh, more than most tolerances allow.
     return "two decimals or fewer" if round(mz, 2) == mz else "three decimals or more"
 
 

@@ -1,4 +1,4 @@
-"""Peak lists as text, in the ways that MSP and MGF writers put them."""
+"""Peak lists as text, in the notations of MSP and MGF writers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def parse_peaks(lines: Sequence[bytes], *, many_per_line: bool) -> Peaks:
     Raises
     ------
     RejectedRecordError
-        If a line does not hold peaks (BAD_PEAK), or not text (BAD_ENCODING).
+        If a line holds no peaks (BAD_PEAK) or no text (BAD_ENCODING).
     """
     text = b"\n".join(map(bytes.strip, lines))
     regular = parse_regular(text)
@@ -60,11 +60,11 @@ def parse_peaks(lines: Sequence[bytes], *, many_per_line: bool) -> Peaks:
 
 
 _HEAD = re.compile(rb"[\s\"#]*(?:m/?z|mass)\b\D*", re.IGNORECASE)  # names of columns
-# A point in the m/z tells that commas in the intensity divide its thousands.
+# A point in the m/z shows that commas in the intensity are thousands separators.
 _IN_THOUSANDS = re.compile(rb"^\s*\d+\.\d+[ \t]+\d{1,3}(?:,\d{3})+(?=\s*$)")
 
 
-# So do blanks that do not break, which spreadsheets have, where another blank divides the columns.
+# Non-breaking blanks of spreadsheets are separators too, if another blank divides the columns.
 _BLANK_IN_THOUSANDS = re.compile(rb"(?<=\d)(?:\xc2?\xa0|\xe2\x80[\xaf\x89])(?=\d{3}(?:\D|$))")
 _TWO_COLUMNS = re.compile(rb"\d[ \t;]+\d")
 
@@ -90,10 +90,10 @@ _LEAST_STEP = 0.02
 def _pairs_in_rows(lines: Sequence[bytes]) -> Peaks | None:
     """Return the peaks of lines that hold several pairs each, None if they may be columns.
 
-    ``50.5 10 77.04 50 138.066 100`` is three peaks: what stands in the places of m/z rises through
-    the whole list, as no charge, resolution or other column does.
+    ``50.5 10 77.04 50 138.066 100`` is three peaks: the values in the places of m/z rise through
+    the whole list, unlike a charge, a resolution or another column.
     """
-    # Two lines show of most files that they have columns.
+    # In most files with columns two lines are enough to show that.
     if not lines or _rising_pairs([line.split() for line in lines[:2]]) is None:
         return None
     rows = [line.split() for line in lines]
@@ -156,7 +156,7 @@ def without_commas(lines: Sequence[bytes], precursor: str | None) -> list[bytes]
     return [line.replace(b",", b".").replace(b";", b" ") for line in stripped]
 
 
-_FEWEST_EXCHANGED = 5  # peaks: that so many rise by chance, one list in 120 shows
+_FEWEST_EXCHANGED = 5  # peaks: so many are in ascending order by chance in one list of 120
 _LEAST_MZ = 10.0
 _ABOVE_PRECURSOR = 3.0  # Th: its isotope peaks
 
@@ -166,8 +166,8 @@ def may_be_exchanged(
 ) -> bool:
     """Return whether peaks, in the order of their file, may have intensities in the place of m/z.
 
-    What stands for intensities rises from peak to peak and has the decimals of m/z, up to the
-    precursor's at most; what stands for m/z does not rise, and is coarse or beyond the precursor.
+    They may if the intensities rise from peak to peak, have the decimals of m/z and do not exceed
+    the precursor, and the m/z do not rise, and are coarse or beyond the precursor.
 
     Parameters
     ----------

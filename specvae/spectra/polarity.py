@@ -76,9 +76,9 @@ def reconcile_polarity(
 
 
 def _with_usual_carrier(text: str | None, notes: list[str]) -> str | None:
-    """Return a species of which the carrier of charge alone is not known with protons for it.
+    """Return a species with protons in the place of an unknown carrier of the charge.
 
-    ``[M-H2O+?]+`` (MZmine) is [M+H-H2O]+ as ``[M+?]+`` is [M+H]+: the loss is known.
+    ``[M-H2O+?]+`` (MZmine) is taken as [M+H-H2O]+, as ``[M+?]+`` is taken as [M+H]+.
     """
     plain = plain_signs(text or "").replace(" ", "")
     found = _UNKNOWN_CARRIER.fullmatch(plain)
@@ -101,7 +101,7 @@ _UNKNOWN_CARRIER = re.compile(
 def _without_unknown(
     text: str | None, charge: int, signed: bool, notes: list[str]
 ) -> tuple[str | None, int, bool]:
-    """Return no species where one is stated as unknown, and the charge that it tells."""
+    """Return no species if it is stated as unknown, and the charge that its text gives."""
     unknown = _UNKNOWN_SPECIES.search(plain_signs(text)) if text is not None else None
     if unknown is None:
         return text, charge, signed
@@ -113,10 +113,10 @@ def _without_unknown(
 
 
 def _one_of_several(text: str, mode: str | None, notes: list[str]) -> tuple[int, bool]:
-    """Return the lowest charge of ``2+ and 3+`` and whether it has a sign; 0 if it is not known.
+    """Return the lowest charge of ``2+ and 3+`` and whether it has a sign; 0 if it is unknown.
 
-    The ion is none of one charge, and two are more frequent than three. A line for a whole file may
-    have the wrong sign for some of its records.
+    Such an ion has not one charge, and two charges are more frequent than three. A line for a whole
+    file may have the wrong sign for some of its records.
     """
     lowest = lowest_charge(text)
     if lowest is None or (mode is not None and lowest[1] and _sign_name(lowest[0]) != mode):
@@ -141,7 +141,7 @@ def _without_species(
 
 
 def _first_species(text: str | None, ion_mode: str | None, notes: list[str]) -> Adduct | None:
-    """Return the first ion species of a text, None if it is none."""
+    """Return the first ion species of a text, None if there is none."""
     if text is None:
         return None
     # MSn records list the species of each stage, as their precursor m/z does.
@@ -155,10 +155,11 @@ def _first_species(text: str | None, ion_mode: str | None, notes: list[str]) -> 
 
 
 def _of_stated_charge(ion: Adduct, text: str, charge: int, notes: list[str]) -> Adduct:
-    """Return the ion whose groups carry the record's charge, where the one named has another.
+    """Return the ion that fits the record's charge if the named ion has another charge.
 
-    ``[M+2H]+`` beside ``CHARGE=2+`` is [M+2H]2+, as two of three say. Where the record states no
-    charge, or the same one, it means the rare ion that it names; without any this is noted.
+    ``[M+2H]+`` beside ``CHARGE=2+`` is [M+2H]2+, as the groups and the field agree. If the record
+    states no charge, or the same one, the rare ion is taken as named; without a charge, a note says
+    so.
     """
     body = plain_signs(text).strip().partition("]")[0] + "]"
     carried = parse_adduct(body) if body.startswith("[") else None
@@ -177,7 +178,7 @@ def _of_stated_charge(ion: Adduct, text: str, charge: int, notes: list[str]) -> 
     return carried
 
 
-# Species that gained protons and metal ions alone.
+# Species that gained only protons and metal ions.
 _OF_CARRIERS = re.compile(r"\[\d?M(?:\+\d?(?:H|Na|K|Li|NH4))+\]")
 _BETWEEN_SPECIES = re.compile(r"\s*(?:[,;/|]|\bor\b|\band\b|(?<=[\]+-])\s(?=\[))\s*")
 # CAMERA's "[M+H]+ 194.08": with the mass of the molecule.
@@ -203,7 +204,7 @@ def _mode_of_charge(text: str) -> str | None:
 
 
 def charge_of(beside: str | None, stated: str | None) -> tuple[str | None, tuple[str, ...]]:
-    """Return the charge that counts: the one beside the precursor m/z goes before its own line."""
+    """Return the charge that counts: one beside the precursor m/z overrules a line of its own."""
     if beside is None:
         return stated, ()
     size, signed = parse_charge(beside)

@@ -10,9 +10,9 @@ _UNEVEN_STEPS = 2.6  # the longest of three neighbouring steps over the shortest
 _FEWEST_POINTS = 5  # of a peak
 _FOOT_HEIGHT = 0.7  # of its highest point, above which the ends of a row do not lie
 _SHARE = 0.7  # of the points that stand in such peaks where the spectrum is a profile
-_SHALLOWEST = 0.9  # a valley higher than this part of its lower bank divides no peaks
+_SHALLOWEST = 0.9  # a valley that is higher, relative to the lower of both tops, divides no peaks
 
-# Where few ions are counted, a peak has many tops, and points without any ion are left out.
+# If few ions are counted, a peak has several tops, and points without ions are missing.
 _GAPS = 6.5  # the longest of three neighbouring steps over the shortest, within such a peak
 _GRID_ERROR = 0.25  # of the usual step, between a longer one and a multiple of it
 _ON_GRID = 0.8  # of the steps within peaks that are such multiples
@@ -31,9 +31,8 @@ def is_profile(mz: Numbers, intensity: Numbers) -> bool:
     """Return whether points (n,), sorted by m/z, trace out peaks rather than list them.
 
     In a profile most points stand in rows of at least `_FEWEST_POINTS` that are evenly spaced and
-    rise and fall: a row ends lower than its highest point, and has a top for every four or more. So
-    it is for a noisy profile once it is smoothed; the points of its rows lie on a grid, on which
-    some may be missing.
+    rise and fall: a row ends lower than its highest point, and has at most one top for four points.
+    A noisy profile is smoothed before this test; the points of its rows lie on a grid with gaps.
     """
     if mz.size < _FEWEST_POINTS:
         return False
@@ -47,9 +46,9 @@ def is_profile(mz: Numbers, intensity: Numbers) -> bool:
 def centroid(mz: Numbers, intensity: Numbers) -> tuple[Numbers, Numbers]:
     """Return m/z (k,) and height (k,) of the peaks of a profile, sorted by m/z.
 
-    A peak is a highest point that valleys part from its neighbours. Its place and height are those
-    of the parabola through the logarithms of three points, which is exact for a Gaussian peak. A
-    noisy profile is smoothed first.
+    A peak is a local maximum between valleys. Its place and height are those of the parabola
+    through the logarithms of three points, which is exact for a Gaussian peak. A noisy profile is
+    smoothed first.
     """
     borders = _borders(mz)
     if mz.size and not _is_clear(mz, intensity) and _is_noisy(mz, intensity):
@@ -94,7 +93,7 @@ def _n_in_hills(intensity: Numbers, borders: NDArray[np.int64]) -> int:
 
 
 def _is_noisy(mz: Numbers, intensity: Numbers) -> bool:
-    """Return whether many points stand in such rows once these are smoothed."""
+    """Return whether many points are in such rows after smoothing."""
     borders = _borders(mz, _GAPS)
     rows = _rows(borders)
     is_within = rows[1:] == rows[:-1]
@@ -127,7 +126,7 @@ def _usual_steps(mz: Numbers, borders: NDArray[np.int64]) -> Numbers:
 
 
 def _smoothed(mz: Numbers, intensity: Numbers, borders: NDArray[np.int64]) -> Numbers:
-    """Return heights smoothed along the rows; where a row has no point, nothing was measured."""
+    """Return heights smoothed along the rows; missing points of a row count as 0."""
     rows = _rows(borders)
     width = _BLUR * _usual_steps(mz, borders)[rows]
     out = intensity.copy()
@@ -142,7 +141,7 @@ def _smoothed(mz: Numbers, intensity: Numbers, borders: NDArray[np.int64]) -> Nu
 
 
 def _share_within(mz: Numbers, borders: NDArray[np.int64]) -> Numbers:
-    """Return which part of the weights that smooth a point falls within the ends of its row."""
+    """Return the share of the smoothing weights of a point that is within the ends of its row."""
     rows, usual = _rows(borders), _usual_steps(mz, borders)
     reached = np.arange(_REACH + 1)
     behind = np.interp((mz - mz[borders[:-1]][rows]) / usual[rows], reached, _SIDE_WEIGHTS)

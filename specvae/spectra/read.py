@@ -24,14 +24,14 @@ def read_spectra(
     """Yield the spectra of an MSP, MGF, mzML, mzXML or MassBank file, compressed or not.
 
     One record at a time is in memory. A malformed record is skipped and counted in `report` with
-    its place; its neighbours survive. The file is looked at before the first spectrum is asked
-    for, so that a wrong file fails at the call.
+    its place; its neighbours survive. The file is inspected by the call itself, so that a wrong
+    file fails before the first spectrum is requested.
 
     Parameters
     ----------
     path
-        The file; its content decides the format and must not contradict its suffix. What a pipe
-        brings is stored in a temporary file first.
+        The file; its content decides the format and must not contradict its suffix. A pipe is
+        stored in a temporary file first.
     report
         Counts what is read and what is skipped.
     every_level

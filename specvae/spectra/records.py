@@ -1,4 +1,4 @@
-"""What the readers of text files share: the lines of one record, their limits, skipped records."""
+"""Common parts of readers of text files: the lines of a record, their limits, skipped records."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class RecordLines:
     line
         Number of the first, 1-based.
     header
-        Those that are no peaks.
+        Lines that are no peaks.
     peaks
-        Those of peaks.
+        Lines of peaks.
     is_too_large
         Whether there were more than the limits allow; some were dropped.
     """
@@ -90,7 +90,7 @@ def with_peaks(
     Raises
     ------
     RejectedRecordError
-        If the peaks cannot be read so either.
+        If the peaks cannot be read with decimal commas either.
     """
     try:
         return read(), record
@@ -105,7 +105,7 @@ def with_peaks(
 def _with_decimal_points(lines: RecordLines, record: Record) -> tuple[Peaks, Record] | None:
     """Return peaks and fields of a record that is written with decimal commas, None if it is not.
 
-    What its fields mean by a comma, the peaks tell.
+    The peaks show whether commas in its fields are decimal.
     """
     fields = record.fields
     plain = without_commas(lines.peaks, fields.get("precursor_mz"))
@@ -132,11 +132,11 @@ def read_or_skip(
     Parameters
     ----------
     record
-        What the record says.
+        The fields of the record.
     read
         Makes the spectrum, or raises a RejectedRecordError.
     report
-        Counts those that are skipped.
+        Counts skipped records.
     place
         Path, line and identifier of the record.
     every_level

@@ -1,8 +1,8 @@
 """Encoded spectra as sparse rows of NumPy arrays.
 
-`specvae.annotation.library.tensors.sparse_rows` makes them `SparseRows`, the rows of tensors that
-networks take. The two are two classes since `spectra` does without torch and `vae` knows nothing of
-spectra; they share memory.
+`specvae.annotation.library.tensors.sparse_rows` turns them into `SparseRows`, the tensors that
+networks take; both share their memory. There are two classes, as `spectra` does not import torch
+and `vae` knows nothing of spectra.
 """
 
 from __future__ import annotations

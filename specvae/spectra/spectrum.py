@@ -1,4 +1,4 @@
-"""One mass spectrum with what is known about it."""
+"""One mass spectrum with its metadata."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Spectrum:
     intensity
         Heights of the peaks (n_peaks,), float64, arbitrary unit, none negative, one above 0.
     query_id
-        What the record is called in results; unique within a file.
+        Identifier of the record in results; unique within a file.
     precursor_mz
         m/z (Th) of the ion that was fragmented, None if the record does not say.
     adduct
@@ -54,7 +54,7 @@ class Spectrum:
         Place among all records of the file, those that are skipped included (1-based); 0 where
         there is no file.
     notes
-        What the reader decided about the record, see `specvae.spectra.notes`.
+        Decisions of the reader on the record, see `specvae.spectra.notes`.
     metadata
         Every other field of the record, as found.
 
@@ -157,10 +157,10 @@ class Spectrum:
 
     @property
     def singly_charged_mz(self) -> float | None:
-        """The m/z (Th) that the ion would have with one charge, beyond which no fragment lies.
+        """The m/z (Th) that the ion would have with one charge; no fragment has a higher one.
 
-        Of [M+2H]2+ that of [M+H]+: its fragments with one charge lie above the precursor. The
-        precursor's own m/z where the ion species is not known.
+        For [M+2H]2+ it is that of [M+H]+, as fragments with one charge lie above the precursor. If
+        the ion species is unknown, it is the precursor's own m/z.
         """
         ion = self.ion
         if ion is None or abs(ion.charge) == 1 or self.precursor_mz is None:
@@ -172,15 +172,15 @@ class Spectrum:
 
     @property
     def has_fragments(self) -> bool:
-        """Whether a peak lies where those of fragments do; yes where that is not known."""
+        """Whether any peak may be of a fragment, by its m/z; True if that is unknown."""
         end = self.singly_charged_mz
         return end is None or self.precursor_mz is None or self.highest_fragment > 0.0
 
     @property
     def highest_fragment(self) -> float:
-        """Height of the highest peak that lies where those of fragments do, the highest being 1.
+        """Height of the highest peak that may be of a fragment, relative to the highest of all.
 
-        0 where there is none, 1 where that is not known.
+        0 if there is no such peak, 1 if that is unknown.
         """
         end = self.singly_charged_mz
         if end is None or self.precursor_mz is None:

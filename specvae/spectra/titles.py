@@ -1,4 +1,4 @@
-"""What the titles say that instruments' programs and libraries give their spectra."""
+"""Titles of spectra, as instruments' programs and libraries write them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from specvae.spectra.values import LONGEST_VALUE
 
 
 class TitleWords(NamedTuple):
-    """What a title says in the words of an instrument's program.
+    """The fields that a title of an instrument's program states.
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ _OF_THERMO = re.compile(r"\b(?:FT|IT|TQ|SQ|TOF|AST)MS\s+(?:\{[^}]*\}\s+)?([+-])\
 
 
 def words_of_title(text: str) -> TitleWords | None:
-    """Return what a title of an instrument's program says, None if it is none of theirs.
+    """Return the fields of a title of an instrument's program, None for any other title.
 
-    Those of Agilent, Bruker and Thermo are known.
+    The titles of Agilent, Bruker and Thermo are known.
     """
     plain = plain_signs(text[:LONGEST_VALUE])
     if (found := _OF_BRUKER.search(plain)) is not None:
@@ -70,7 +70,7 @@ _LEVEL_OF_LIBRARY = re.compile(r";\s*MS([1-9])\s*(?:;|$)")  # "Rutin; LC-ESI-ITF
 
 
 def level_of_title(text: str) -> int | None:
-    """Return the MS level that a title tells, None if it tells none.
+    """Return the MS level that a title states, None if it states none.
 
     Titles of MassBank and its kin, and those of Agilent's, Bruker's and Thermo's programs are
     known.

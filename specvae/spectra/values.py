@@ -1,4 +1,4 @@
-"""What the values of single fields say: numbers, units and words, as files write them."""
+"""The values of single fields: numbers, units and words, as files write them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMBER = r"\d+(?:\.\d*)?|\.\d+"
 
 
 def given(text: str | None) -> str | None:
-    """Return a value without surrounding blanks and quotes, None if it means 'not known'."""
+    """Return a value without surrounding blanks and quotes, None if it means 'unknown'."""
     if text is None:
         return None
     text = text.strip()
@@ -30,12 +30,12 @@ def given(text: str | None) -> str | None:
 
 
 def shown(text: str) -> str:
-    """Return text for a message: quoted, and cut where it is long."""
+    """Return text for a message: quoted, and cut if it is long."""
     return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 def found_number(text: str) -> str:
-    """Return what is said of a text that is no number; of a decimal comma, what is wanted."""
+    """Return the message on a text that is no number; for a decimal comma, what is wanted."""
     is_comma = "." not in text and re.search(r"\d,\d", text) is not None
     return f"found {shown(text)}" + (", wanted a decimal point, no comma" if is_comma else "")
 
@@ -50,16 +50,16 @@ class RejectedRecordError(Exception):
 
 
 class Precursor(NamedTuple):
-    """What the field of the precursor m/z says.
+    """The contents of the field of the precursor m/z.
 
     Parameters
     ----------
     mz
-        In Th, None where the record says that there is none.
+        In Th, None if the record says that there is none.
     charge
         The charge that stands behind m/z and intensity (MGF's PEPMASS), as found.
     notes
-        What had to be decided.
+        Decisions of the reader.
     species
         The ion species that stands beside the m/z, as found.
     is_charge_sure
@@ -78,7 +78,7 @@ _MOST_PRECURSORS = 4  # more numbers are a list of peaks
 _BETWEEN_VALUES = re.compile(r"\s*(?:[,;/|]|->?>|>|\N{RIGHTWARDS ARROW}|\bor\b|\band\b)\s*")
 _UNIT_OF_MZ = re.compile(r"(?<![A-Za-z])(?:m/z|Th|Da|amu)\b[\s=:]*", re.IGNORECASE)
 _UNCERTAINTY = re.compile(r"\s*(?:\N{PLUS-MINUS SIGN}|\+/-).*", re.DOTALL)
-# What Python and R write of several values: "(195.0877, 1000.0)", "[195.0877, None]".
+# Several values as Python and R write them: "(195.0877, 1000.0)", "[195.0877, None]".
 _TUPLE = re.compile(r"c?(?P<open>[(\[])(?P<values>[^()\[\]]*)[)\]]")
 _ONE_CHARGE = r"\(?(?:[+-]?\d{1,2}[+-]|[+-]\d{1,2})\)?"
 _CHARGES_BEHIND = re.compile(
@@ -176,14 +176,14 @@ def _split_charge(text: str) -> tuple[str, str | None]:
 
 
 def _require_few(whole: str, body: str, numbers: Sequence[str], others: Sequence[str]) -> None:
-    """Reject a field whose numbers do not tell the precursor m/z.
+    """Reject a field whose numbers do not give the precursor m/z.
 
-    `numbers` stand behind one another, `others` are divided from them by a mark.
+    `numbers` are separated by blanks, `others` by another mark.
     """
     n_found = len(numbers) + len(others)
     # "285,02" may be a decimal comma, or two numbers.
     is_unclear = "," in body and "." not in body and re.search(r"\d,\d", body) is not None
-    # Numbers behind one another are m/z and intensity, as peaks are, unless they are two or three.
+    # More than three numbers separated by blanks are m/z and intensities of peaks.
     is_list = len(numbers) > 3 or n_found > _MOST_PRECURSORS or any(" " in one for one in others)
     if is_list:
         detail = f"found {n_found} numbers, wanted one, so the precursor m/z cannot be told"
@@ -227,7 +227,7 @@ def _is_number(text: str) -> bool:
 
 
 def _look_alike(mz: str, second: str, *, is_pepmass: bool) -> bool:
-    """Whether a second number is written like an m/z, and not like an intensity."""
+    """Return whether a second number is written like an m/z, and not like an intensity."""
     decimals, others = (len(text.partition(".")[2]) for text in (mz, second))
     is_alike = decimals > 1 and decimals == others if is_pepmass else others > 0
     return is_alike and 0 < float(second) < _HIGHEST_USUAL_MZ
@@ -257,7 +257,7 @@ def parse_ion_mode(text: str) -> str | None:
     """Return ``positive`` or ``negative`` for a closed list of words, None for all others.
 
     P, pos, Positive, +, 1+, +ve, ESI-, (+)-ESI, positive ion mode, ...; 1 and 0 as R writes them.
-    Its -1 says that the mode is not known.
+    R's -1 means that the mode is unknown.
     """
     word = plain_signs(text[:LONGEST_VALUE]).strip().strip('"').lower()
     match = None if word in _NO_MODE else _MODE.fullmatch(word)
@@ -345,8 +345,8 @@ _TWO_SIGNS = re.compile(r"-\d{1,3}\+")
 
 
 def known_charge(text: str) -> tuple[int, bool] | None:
-    """Return a charge and whether it has a sign, None if it is not known."""
-    with suppress(RejectedRecordError):  # `make_spectrum` says what is wrong
+    """Return a charge and whether it has a sign, None if it is unknown."""
+    with suppress(RejectedRecordError):  # `make_spectrum` reports it
         charge, is_signed = parse_charge(text)
         return (charge, is_signed) if charge else None
     return None
@@ -440,7 +440,7 @@ def parse_retention_time(text: str, seconds_per_unit: float) -> float | None:
 
 
 class CollisionEnergy(NamedTuple):
-    """A collision energy as far as its text tells.
+    """A collision energy, as far as it can be read from its text.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The elements of mzML and mzXML, one scan at a time, from files that break XML's rules, too."""
+"""The elements of mzML and mzXML, one scan at a time, also from files that break XML's rules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Scan(NamedTuple):
     number
         The scan's place in the file, from 1.
     element
-        What is there of it; None if not even its first tag can be read.
+        The scan's element, maybe incomplete; None if not even its first tag can be read.
     fault
         What is wrong with its XML; empty for a whole scan.
     """
@@ -37,7 +37,7 @@ class Scan(NamedTuple):
 def scan_elements(
     path: Path, stream: BinaryIO, tag: str, groups: dict[str, Element]
 ) -> Iterator[Scan]:
-    """Yield each scan as it ends, and forget all that has been yielded.
+    """Yield each scan as it ends, and free the memory of scans that were yielded.
 
     Scans may stand inside one another (mzXML); they are counted as they begin. Groups of terms that
     scans refer to go to `groups`. Where the XML is broken, reading goes on with the next scan.
@@ -75,7 +75,7 @@ _GROUP = "referenceableParamGroup"
 
 
 class _OpenElement(NamedTuple):
-    """An element that has begun: as the parser has it, and as it was before a broken place."""
+    """An element that has begun: the parser's, and its state before a broken place."""
 
     parsed: Element
     element: Element
@@ -84,7 +84,7 @@ class _OpenElement(NamedTuple):
 
 
 class _Document:
-    """One XML document, parsed piece by piece; a broken place costs the scan that it is in."""
+    """One XML document, parsed piece by piece; of a broken place only its scan is lost."""
 
     def __init__(self, tag: str, groups: dict[str, Element], n_scans: int = 0) -> None:
         self.n_scans = n_scans  # those of documents before it are counted, too
@@ -166,7 +166,7 @@ class _Document:
         return Scan(number, element) if number else None
 
     def _lose(self, error: ParseError) -> Iterator[Scan]:
-        """Yield the scan that is lost, if it is one; what comes up to the next is, too."""
+        """Yield the scan that is lost, if there is one; skip all data up to the next scan."""
         # Lines are counted anew behind a broken place: the number of the scan is its place.
         fault = str(error).partition(": line ")[0]
         numbers = [each.number for each in self._open]
@@ -190,7 +190,7 @@ _LONGEST_TAG = 4096
 
 
 def _pieces(path: Path, stream: BinaryIO, tag: str) -> Iterator[tuple[str, bytes]]:
-    """Yield a file in pieces, and of each what begins with it: a scan, a document, or nothing."""
+    """Yield a file in pieces, each with what it begins with: a scan, a document, or nothing."""
     beginning = re.compile(rb"<(?:(%s)[\s>/]|\?xml\s)" % tag.encode())
     held = b""
     n_open = 0  # bytes of a tag that goes on
@@ -199,8 +199,8 @@ def _pieces(path: Path, stream: BinaryIO, tag: str) -> Iterator[tuple[str, bytes
         if n_open > (most := limits().line_bytes):
             raise InputError(f"{path}: a tag is longer than {most:,} bytes (line_bytes)")
         piece = held + piece
-        # A tag may go on in the next piece. The parser is given whole ones: what it knows of a half
-        # one it may tell later.
+        # A tag may continue in the next piece. The parser is given whole tags only, as it may
+        # report a half one late.
         end = piece.rfind(b"<", max(0, len(piece) - _LONGEST_TAG))
         is_half = end >= 0 and piece.find(b">", end) < 0
         piece, held = (piece[:end], piece[end:]) if is_half else (piece, b"")
@@ -230,8 +230,8 @@ def _divided(piece: bytes, beginning: re.Pattern[bytes]) -> Iterator[tuple[str, 
 
 
 _ENCODING = re.compile(rb"""<\?xml[^>]*\bencoding\s*=\s*["']([^"']*)""")
-# What no XML may hold, and the parser gives up the rest of the file for. Zero bytes stay: they are
-# the mark of a damaged file.
+# Characters that XML forbids; the parser would stop at the first of them. Zero bytes are kept, as
+# they are the sign of a damaged file.
 _CONTROLS = bytes({*range(1, 0x20)} - set(b"\t\n\r"))
 _REFERENCE = re.compile(rb"&(?:(?:(#(?:\d{1,7}|x[0-9A-Fa-f]{1,6}))|amp|lt|gt|quot|apos);)?")
 _LONGEST_REFERENCE = 10
@@ -243,10 +243,10 @@ _NO_CHARACTER = b"?"
 
 
 def _well_formed(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield a file in pieces, without what writers put into names and titles against XML's rules.
+    """Yield a file in pieces, mended where names and titles break XML's rules.
 
-    Control characters and references to them, an ampersand that begins none, and bytes that are no
-    UTF-8, which are taken as Windows writes them.
+    Mended are control characters and references to them, single ampersands, and bytes that are no
+    UTF-8, which are read as Windows-1252.
     """
     declared = _ENCODING.search(cast("BufferedReader", stream).peek(200)[:200])
     is_utf8 = declared is None or declared[1].lower() in (b"utf-8", b"utf8")
@@ -265,7 +265,7 @@ def _well_formed(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _sound_reference(found: re.Match[bytes]) -> bytes:
-    """Return a reference as it is, or what stands for one that XML does not know."""
+    """Return a reference as it is, or the replacement of one that XML does not know."""
     if found[0] == b"&":
         return b"&amp;"
     if found[1] is None:
@@ -280,7 +280,7 @@ def tag_of(element: Element) -> str:
 
 
 def children(element: Element | None, tag: str) -> list[Element]:
-    """Return the elements of a name right below another; none below none."""
+    """Return the direct children of an element with a name; none if the element is None."""
     return [] if element is None else [child for child in element if tag_of(child) == tag]
 
 
