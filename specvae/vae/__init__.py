@@ -1,7 +1,7 @@
 """Multimodal variational autoencoders: models, objectives, training, checkpoints.
 
-The names in ``__all__`` are for use from elsewhere. A name's module, and torch with it, is imported
-when the name is first asked for: ``import specvae.vae`` loads neither.
+The names in ``__all__`` are the public interface. A name's module, and torch with it, is imported
+when the name is first used: ``import specvae.vae`` loads neither.
 """
 
 from __future__ import annotations

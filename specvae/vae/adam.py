@@ -1,7 +1,8 @@
-"""AdamW that leaves torch's compiler alone.
+"""AdamW without an import of torch's compiler.
 
-:class:`torch.optim.AdamW` imports ``torch._dynamo``, which takes as long as torch itself and serves
-compiled models alone. What it computes is a function of its own, :func:`torch.optim.adamw.adamw`.
+:class:`torch.optim.AdamW` imports ``torch._dynamo``, which takes as long as torch itself and is
+used for compiled models only. The update itself is a separate function,
+:func:`torch.optim.adamw.adamw`, which is called here.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ class AdamW:
     Parameters
     ----------
     parameters
-        What is trained, in place; all on one device. Those without a gradient stay as they are.
+        Parameters that are trained, in place; all on one device. Those without a gradient stay as
+        they are.
     learning_rate
         The rate of the first steps.
     weight_decay
-        Each step takes this share, times the rate, off every weight.
+        Each step reduces every weight by this share, times the rate.
 
     Attributes
     ----------
@@ -69,7 +71,7 @@ class AdamW:
             self._rate = rate
 
     def load(self, state: Mapping[int, Mapping[str, Tensor]]) -> None:
-        """Take over what `state` of another optimiser of the same parameters held."""
+        """Copy the `state` of another optimiser of the same parameters."""
         self.state = {}
         for number, slots in state.items():
             # The fused update walks through memory: a moment lies there as its weight does.

@@ -92,10 +92,11 @@ def save_checkpoint(
     model
         Its weights and configuration are stored.
     header
-        What is said of the model beside its configuration, format and digests, which are set
-        here; default: nothing.
+        Header of the model. Its configuration, format and digests are set here; default: an
+        empty header.
     companions
-        Tensors that belong to the model's use and are no weights of it; see `load_companions`.
+        Further tensors that are used with the model but are not its weights; see
+        `load_companions`.
     """
     others = {COMPANION + name: tensor for name, tensor in (companions or {}).items()}
     complete = replace(
@@ -144,7 +145,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Mul
                 f"{path}: tensor {name} has shape {found.get(name, 'none')}, the model "
                 f"configuration wants {wanted.get(name, 'none')}"
             )
-    # Copies lie at addresses that vector instructions like. In the file's own pages a tensor may
+    # Copies are at addresses that suit vector instructions. In the file's own pages a tensor may
     # begin anywhere, and the last digits of a product would depend on where.
     aligned = {name: tensor.clone() for name, tensor in tensors.items()}
     model.load_state_dict(aligned, assign=True)
@@ -155,12 +156,12 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Mul
 
 
 def load_companions(path: Path) -> dict[str, Tensor]:
-    """Return the tensors that were saved beside a model's weights, by name; often there are none.
+    """Return the tensors that were saved with a model beside its weights, by name; maybe none.
 
     Raises
     ------
     CheckpointError
-        If the file cannot be read, or they are not those that the header speaks of.
+        If the file cannot be read, or its tensors are not those that the header names.
     """
     path = Path(path)
     header = read_header(path)

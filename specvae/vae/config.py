@@ -103,7 +103,7 @@ class ModelConfig:
         All networks that read one modality share the hidden layers and differ in their last layer.
     initial_logvar
         Log-variance at which the encoders start (``variance`` logvar only): below 0, codes carry
-        information from the first step, which a reconstruction needs to get off the ground.
+        information from the first step, without which the decoders do not begin to learn.
     joint_hidden
         Width of the layer that joins the bodies (``joint`` and ``joint_full``); None: that of the
         widest body among them; 0: no such layer.
@@ -145,7 +145,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """Which parts the objective has and what they weigh. The defaults are the paper's.
+    """The parts of the objective and their weights. The defaults are the paper's.
 
     Attributes
     ----------
@@ -195,7 +195,7 @@ class ObjectiveConfig:
 
     @property
     def share_of_singles(self) -> float:
-        """`alpha`, or what the loss takes for it where it is None."""
+        """`alpha`, or the loss's own default if it is None."""
         if self.alpha is not None:
             return self.alpha
         return 0.9 if self.loss == "mvtcae" else 1.0
@@ -250,8 +250,8 @@ class OptimConfig:
     patience
         Stop after that many epochs without a better validation value; None: never.
     weight_averaging
-        Decay of an exponential moving average of the weights, which then is what is validated and
-        kept; None: no averaging.
+        Decay of an exponential moving average of the weights; the average is validated and kept.
+        None: no averaging.
     amp
         Matrix products in bfloat16; products of experts and KL stay in float32.
     epoch_size

@@ -1,4 +1,4 @@
-"""What is learned from: tables of rows, sources that draw batches of them, and streams."""
+"""Training data: tables of rows, sources that draw batches of them, and streams."""
 
 from __future__ import annotations
 
@@ -222,8 +222,8 @@ class DenseSource:
     """Examples on a GPU; drawing a batch of them never makes the CPU wait.
 
     Sparse rows come out dense: on a GPU a product with a dense batch costs less than gathering the
-    rows of a wide weight, and its shapes do not depend on the data. How many entries a batch has,
-    which the GPU would have to be asked for, is known here from lengths kept on the CPU.
+    rows of a wide weight, and its shapes do not depend on the data. The number of entries of a
+    batch is computed from lengths on the CPU, so that no value must be read from the GPU.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ class DenseSource:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the same operations draw any batch of one size: rows of the GPU are enough."""
+        """Whether batches of one size are drawn by the same operations, from rows on the GPU."""
         return not self._lengths
 
     def batch(self, rows: Rows) -> dict[str, Tensor]:
@@ -270,7 +270,7 @@ class DenseSource:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is learned from.
+    """The streams of training data.
 
     Attributes
     ----------

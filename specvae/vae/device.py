@@ -1,4 +1,4 @@
-"""Where a model computes, and how fast or how exactly a GPU does."""
+"""The device of a model, and options for speed and precision of a GPU."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from specvae.errors import ConfigError
 
 
 def _use_one_thread() -> None:
-    """Let a forked process compute by itself: the threads of OpenMP are not forked with it.
+    """Let a forked process compute with one thread, as OpenMP's threads are not forked with it.
 
-    ``multiprocessing.Pool`` on Linux, before Python 3.14, would wait for them for ever.
+    ``multiprocessing.Pool`` on Linux, before Python 3.14, would wait for these threads for ever.
     """
     torch.set_num_threads(1)
 
@@ -44,7 +44,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 products run in hardware; where they are emulated they only cost time."""
+    """Return whether bfloat16 products run in hardware; emulated ones would only cost time."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
@@ -53,7 +53,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 @dataclass(frozen=True)
 class CudaOptions:
-    """What a GPU may do to be fast. A CPU heeds none of it.
+    """Options for the speed of a GPU; they have no effect on a CPU.
 
     Attributes
     ----------

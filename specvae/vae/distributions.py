@@ -31,8 +31,8 @@ def at_least_float32(x: Tensor) -> Tensor:
 def bounded_logvar(logvar: Tensor) -> Tensor:
     """Return log-variances whose exponentials and their ratios stay finite in float32.
 
-    Values within +-20 are unchanged. Beyond, the slope is 0.01: an encoder that has run away still
-    gets a gradient, where a hard clamp would give none.
+    Values within +-20 are unchanged. Beyond, the slope is 0.01, so that an encoder whose outputs
+    diverged still gets a gradient; a hard clamp would give none.
     """
     # A clamp, whose gradient is one kernel in place of five.
     inside = F.hardtanh(logvar, -_LOGVAR_LIMIT, _LOGVAR_LIMIT)
@@ -61,7 +61,7 @@ class Normal:
         if self._bounded is not None:
             return self._bounded
         bounded = bounded_logvar(at_least_float32(self.logvar))
-        # What is computed without gradients is of no use to who wants them later.
+        # A value that was computed without gradients cannot be used where they are needed later.
         if bounded.requires_grad == self.logvar.requires_grad and not bounded.is_inference():
             object.__setattr__(self, "_bounded", bounded)
         return bounded

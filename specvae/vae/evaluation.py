@@ -1,4 +1,4 @@
-"""One evaluation of an objective: what its terms ask for is sampled, encoded and decoded once."""
+"""One evaluation of an objective: its terms share samples, encodings and decodings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNPAIRED = "unpaired-{}"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LossParts:
-    """An objective and what it is made of.
+    """The value of an objective, with its parts.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class LossParts:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """Codes whose likelihood of a stream's modality is wanted, and who takes the answer."""
+    """A request for the likelihood of a stream's modality, given codes; `take` gets the answer."""
 
     stream: str
     target: str
@@ -53,7 +53,7 @@ class _Request:
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """What a part of the objective has to average, and what its mean counts."""
+    """Values of a part of the objective that are averaged, with the factor of their mean."""
 
     part: str
     value: Tensor
@@ -62,7 +62,7 @@ class _Value:
 
 @dataclass(frozen=True, slots=True)
 class _Divergence:
-    """A divergence KL(q || p) that is wanted, p None the prior, for a part of the objective."""
+    """A request for the divergence KL(q || p), p None the prior, for a part of the objective."""
 
     q: Normal
     p: Normal | None
@@ -72,10 +72,10 @@ class _Divergence:
 
 
 class Evaluation:
-    """One evaluation of an objective: terms ask for parts, and the work behind them is shared.
+    """One evaluation of an objective: terms request parts, and the computation is shared.
 
     Divergences are computed together, and so are all means: every operation is a kernel that a GPU
-    has to start, forward and backward, and small networks are bound by that.
+    has to launch, forward and backward, which limits the speed of small networks.
 
     A stream is ``paired`` or ``unpaired-NAME``, the samples of one modality.
     """
@@ -135,7 +135,7 @@ class Evaluation:
     ) -> None:
         """Add `factor` times a value to a part.
 
-        It is a scalar, or has a value for each example, (..., batch), to be averaged.
+        The value is a scalar, or has a number for each example, (..., batch), to be averaged.
         """
         if (rows := self._parts_of.get(stream)) is not None:
             # The mean over the processes is then the mean over the whole batch.
@@ -188,7 +188,7 @@ class Evaluation:
     def decode(
         self, stream: str, target: str, codes: Tensor, take: Callable[[Tensor], None]
     ) -> None:
-        """Let `take` have log p(x_target | z) of codes (n_codes, batch, n_latent) at the end."""
+        """Request log p(x_target | z) of codes (n_codes, batch, n_latent); `take` gets it later."""
         self._requests.append(_Request(stream, target, codes, take))
 
     def at_end(self, action: Callable[[], None]) -> None:
@@ -200,7 +200,7 @@ class Evaluation:
         return self.config.modality_weights.get(name, 1.0)
 
     def finish(self) -> LossParts:
-        """Decode what was asked for, one call for each modality, and sum up."""
+        """Decode the requested codes, one call for each modality, and sum up."""
         self._diverge_all()
         for name in self.names:
             asked = [request for request in self._requests if request.target == name]
@@ -219,7 +219,7 @@ class Evaluation:
         return LossParts(torch.stack(weighted).sum(), parts, self._weights)
 
     def _diverge_all(self) -> None:
-        """Compute the divergences that were asked for, those of one shape in one call."""
+        """Compute the requested divergences, those of one shape in one call."""
         alike: dict[object, list[_Divergence]] = {}
         for one in self._divergences:
             alike.setdefault((one.p is None, one.q.mean.shape), []).append(one)
@@ -286,8 +286,8 @@ _constants_made: dict[tuple[_Numbers, torch.dtype, torch.device], Tensor] = {}
 def _constants(values: _Numbers, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return numbers as a tensor, the same one each time.
 
-    A recorded step cannot copy from the CPU, and reads where the tensor was when it was recorded,
-    so that none is ever dropped. Of random subsets of many modalities there are too many to keep.
+    A recorded step cannot copy from the CPU, and reads the tensor at its address when the step was
+    recorded. So no tensor is ever dropped. Random subsets of many modalities would need too many.
     """
     key = values, dtype, device
     if key in _constants_made:

@@ -21,16 +21,16 @@ from specvae.sources import no_such_file
 FORMAT_VERSION = 2
 METADATA_KEY = "specvae"
 COMPANION = "companion."
-"""Begins the names of tensors in a checkpoint that are no weights of its model."""
+"""Prefix of the names of tensors in a checkpoint that are not weights of its model."""
 
 _DIGEST_KEY = "header_sha256"
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a checkpoint says of its model.
+    """The header of a checkpoint, with all that holds for any model.
 
-    Programs that know more of their models extend it: see ``AnnotatorHeader``.
+    Programs with further entries extend it: see ``AnnotatorHeader``.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Header:
         The model's configuration as JSON values (``ModelConfig.to_json()``). The writer of a
         checkpoint sets it, and the digests and the version below.
     objective, optim
-        What it was trained with, likewise; None where that is not said.
+        Settings of its training, likewise; None if unknown.
     seed
         Of the training.
     program
@@ -85,7 +85,7 @@ def _tables(value: object) -> list[dict[str, Any]]:
 
 
 def _drop_network_kinds(header: dict[str, Any]) -> dict[str, Any]:
-    """Version 1 named a kind for each network, and there was but one."""
+    """Migrate version 1, which named a kind for each network, although there was only one kind."""
     for model in _tables([header.get("model")]):
         for modality in _tables(model.get("modalities")):
             for network in _tables([modality.get("encoder"), modality.get("decoder")]):
@@ -128,7 +128,7 @@ def signed_text(header: Mapping[str, Any]) -> str:
 
 
 def _sha256(header: Mapping[str, Any]) -> str:
-    # What is parsed from this text is written as this text again.
+    # Parsing this text and writing the result gives the same text again.
     return hashlib.sha256(json.dumps(header).encode()).hexdigest()
 
 

@@ -25,7 +25,7 @@ class Kind:
     learns_from_unpaired
         Whether the objective has terms for examples of which one modality was observed.
     n_samples
-        Codes for each expectation where nothing else is asked for.
+        Default number of codes for each expectation.
     """
 
     posterior: PosteriorKind

@@ -23,7 +23,7 @@ class SparseRows:
     offsets
         (n_rows + 1,), int64: row i owns the entries ``offsets[i]:offsets[i + 1]``.
     columns
-        (n_entries,), int64 or int32. A column that stands twice in a row is summed.
+        (n_entries,), int64 or int32. Entries with the same column in a row are summed.
     values
         (n_entries,), float32.
     n_columns
@@ -59,7 +59,7 @@ class SparseRows:
         index
             int64, on the device of the rows; repetitions allowed.
         n_entries
-            Entries of these rows together. Whoever knows it saves a GPU from being asked.
+            Entries of these rows together. If it is given, it need not be read from a GPU.
         """
         device = self.values.device
         lengths = self.lengths[index]
@@ -340,7 +340,7 @@ class _PointDeconvolution(nn.ConvTranspose2d):
 def _conv_layers(
     n_inputs: int, config: NetworkConfig, transposed: bool
 ) -> tuple[list[nn.Module], int]:
-    """Return layers that take and give flat rows, and the width of what they give."""
+    """Return layers from flat rows to flat rows, and the width of their output."""
     if not config.convolutions:
         return [], n_inputs
     if math.prod(config.shape) != n_inputs:
@@ -365,7 +365,7 @@ def _conv_layers(
                 nn.Conv2d(n_channels, conv.channels, kernel, stride, padding, bias=conv.bias)
             )
         if not point:
-            # Spares a GPU the conversion of every input and gradient; a CPU, of some.
+            # So a GPU need not convert every input and gradient, and a CPU only some.
             layers[-1].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if conv.batch_norm:
             layers.append(nn.BatchNorm2d(conv.channels))
@@ -387,7 +387,7 @@ class Body(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*layers)
         self.n_outputs = n_outputs
-        # Batch normalisation alone looks at several rows at once.
+        # Only batch normalisation combines several rows.
         self.takes_rows_one_by_one = not any(
             isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.modules()
         )
@@ -397,14 +397,14 @@ class Body(nn.Module):
         if isinstance(x, SparseRows) or x.dim() == 2:
             out: Tensor = self.layers(x)
             return out
-        flat: Tensor = self.layers(x.flatten(0, -2))  # normalisation and convolutions want rows
+        flat: Tensor = self.layers(x.flatten(0, -2))  # normalisation and convolutions take rows
         return flat.view(*x.shape[:-1], self.n_outputs)
 
 
 def encoder_body(
     n_inputs: int, config: NetworkConfig, sparse: bool = False, n_classes: int = 0
 ) -> Body:
-    """Return an encoder's hidden layers; ``n_outputs`` is the width of what they give.
+    """Return an encoder's hidden layers; ``n_outputs`` is the width of their output.
 
     Parameters
     ----------

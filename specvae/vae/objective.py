@@ -24,8 +24,8 @@ KLs. The ELBO of a mixture, for MoPoE: Sutter et al., arXiv:2105.02470, whose KL
 bounded by the mean of its components' KLs. IWAE for mixtures: Shi et al., arXiv:1911.03393, eq 3.
 DReG: Tucker et al., arXiv:1810.04152; for mixtures and beta, docs/models.md.)
 
-Here their negatives are minimised. Expectations that are over the same posterior share its samples,
-every input is encoded once, and each modality is decoded in one call for all of them.
+Here the negatives of these objectives are minimised. Expectations over the same posterior share its
+samples, every input is encoded once, and each modality is decoded in one call.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from specvae.vae.terms import (
     unpaired_singles,
 )
 
-# The terms that have something to say of unpaired examples.
+# The terms that use unpaired examples.
 _OF_UNPAIRED = frozenset({unpaired_singles, importance_bounds})
 _VAEVAE = (joint_reconstruction, joint_to_smaller_kl, paired_subsets, unpaired_singles)
 
@@ -105,7 +105,7 @@ def loss(
     Parameters
     ----------
     model
-        Of any kind that has the posteriors which the objective is about.
+        Of any kind that has the posteriors that the objective needs.
     paired
         All modalities of the same examples, (batch, columns) each; None: no pairs.
     unpaired
@@ -120,7 +120,7 @@ def loss(
         By stream (``paired``, ``unpaired-NAME``): which rows of a larger batch these are, if
         several processes share it.
     n_processes
-        How many do.
+        How many processes share it.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def require_fit(config: ObjectiveConfig, names: tuple[str, ...], unpaired: Colle
     names
         The model's modalities: every weight must name one of them.
     unpaired
-        Those that have unpaired examples, of which not every objective can learn.
+        The modalities that have unpaired examples; not every objective can use these.
     """
     if unpaired and _OF_UNPAIRED.isdisjoint(LOSSES[config.loss]):
         raise ConfigError(

@@ -1,9 +1,9 @@
 """Training by several processes, each with a part of every batch, as torchrun starts them.
 
 All processes draw the same batches and the same noise, and each takes its rows. Gradients are
-averaged over all of them (`torch.nn.parallel.DistributedDataParallel`). A run with two processes is
-the run with one, except for rounding, dropout, and batch normalisation, whose statistics are of a
-process's own rows.
+averaged over all of them (`torch.nn.parallel.DistributedDataParallel`). A run with two processes
+gives the same result as a run with one, except for rounding, dropout, and batch normalisation,
+whose statistics are those of a process's own rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from specvae.errors import ConfigError
 
 
 class BatchPart(NamedTuple):
-    """The rows of a batch that one process has: from `first` to before `end` of `n_rows`."""
+    """The rows of a batch that one process takes: from `first` to before `end` of `n_rows`."""
 
     first: int
     end: int
@@ -50,7 +50,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes, validates and tells."""
+        """Whether this is the process that writes, validates and reports."""
         return self.rank == 0
 
     def part(self, n_rows: int) -> BatchPart:
@@ -71,7 +71,7 @@ class Processes:
         return BatchPart(first, first + size + (self.rank < rest), n_rows)
 
     def from_first(self, value: float | None, device: torch.device) -> float | None:
-        """Return what the first process has; the value of others counts for nothing."""
+        """Return the value of the first process; the values of others are ignored."""
         if self.n == 1:
             return value
         held = torch.tensor(
@@ -95,7 +95,7 @@ class Processes:
         return values
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes have reached this point."""
         if self.n > 1:
             distributed.barrier()
 
@@ -104,13 +104,13 @@ ALONE = Processes()
 
 
 def started_by_torchrun(environment: Mapping[str, str] | None = None) -> Processes:
-    """Return which process this is, by the variables that torchrun sets."""
+    """Return the number of this process, by the variables that torchrun sets."""
     found = os.environ if environment is None else environment
     return Processes(int(found.get("RANK", "0")), int(found.get("WORLD_SIZE", "1")))
 
 
 def local_device(device: torch.device) -> torch.device:
-    """Return the GPU of this process, if a GPU is meant."""
+    """Return the GPU of this process, if `device` is a GPU."""
     if device.type != "cuda":
         return device
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

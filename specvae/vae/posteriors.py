@@ -1,4 +1,4 @@
-"""Posteriors given any subset of the modalities: networks, and how what they give combines."""
+"""Posteriors given any subset of the modalities: networks, and how their outputs are combined."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class GaussianHead(nn.Module):
 
 
 class PosteriorNetwork(nn.Module):
-    """Networks behind the posteriors; subclasses say which there are and how they combine."""
+    """Networks of the posteriors; subclasses define which there are and how they are combined."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -92,12 +92,12 @@ class PosteriorNetwork(nn.Module):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Reading:
-    """What a body made of the rows of one or several batches.
+    """The output of a body for the rows of one or several batches.
 
     Attributes
     ----------
     places
-        Of the batches among those that are encoded together, in the order of their rows.
+        Places of the batches among those that are encoded together, in the order of their rows.
     sizes
         Rows of each.
     features
@@ -118,10 +118,10 @@ class _Reading:
 
 
 class Batches:
-    """Batches that are encoded together, and what was made of each so far, by its place.
+    """Batches that are encoded together, and their encodings so far, by place.
 
-    It refers to no `Encodings`: in a cycle the tensors of a step would live until Python looks for
-    cycles, gigabytes later.
+    It must not refer to `Encodings`: with a reference cycle, gigabytes of tensors would live until
+    Python's garbage collector runs.
     """
 
     def __init__(self, x: Sequence[Mapping[str, Input]]) -> None:
@@ -158,7 +158,7 @@ class Encodings:
         return self.head(f"{source}->{target}", source, target)
 
     def head(self, key: str, source: str, use: str) -> Normal:
-        """Return what the head `key` makes of the features of `source` for `use`."""
+        """Return the output of the head `key` for the features of `source` for `use`."""
         heads = self._batches.heads
         if key not in heads[self._place]:
             reading = self._body(source, use)
@@ -174,7 +174,7 @@ class Encodings:
         if key not in bodies[self._place]:
             body = cast(Body, self._network.bodies[key])
             places = [self._place]
-            # A network of several modalities has nothing to read in a batch of one of them.
+            # A network of several modalities has no input in a batch of one of them.
             if body.takes_rows_one_by_one and use in self._network.config.names:
                 dense = [n for n, x in enumerate(self._batches.x) if _is_dense(x.get(source))]
                 places = dense if self._place in dense else places

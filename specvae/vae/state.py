@@ -1,4 +1,4 @@
-"""What a training run has reached, and the file that it goes on from."""
+"""The state of a training run, and the file from which it is resumed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ WHY_NO_MORE_EPOCHS = (
     "; the learning rate of each epoch depends on their number, unless optim.schedule is constant "
     "and optim.warmup 0 from the start"
 )
-"""Said where a run is not continued for more epochs."""
+"""The message if a run cannot be continued for more epochs."""
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch reached.
+    """The record of one epoch.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class EpochRecord:
     parts
         Mean of each part over the steps (nats, without weights).
     validation
-        What `validate` returned, higher is better; None where there is none.
+        The value that `validate` returned, higher is better; None without validation.
     best
         Whether this epoch's weights are the best so far.
     learning_rate
@@ -83,7 +83,7 @@ class History:
 
 @dataclass(frozen=True)
 class StateFile:
-    """Where the state for resuming is kept.
+    """The place of the state for resuming, and how often it is written.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ class StateFile:
 
 @dataclass
 class Run:
-    """Everything that changes from epoch to epoch: what the resume state holds."""
+    """Everything that changes from epoch to epoch, as stored for resuming."""
 
     model: MultimodalVAE
     optimizer: AdamW
@@ -116,7 +116,7 @@ class Run:
         return self.model if self.averaged is None else self.averaged
 
     def save(self, path: Path, description: Mapping[str, Any]) -> None:
-        """Write everything to a file, with what describes the run."""
+        """Write the state to a file, with a description of the run."""
         tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
         if not self.records[-1].best:  # else they equal the weights that are kept
             tensors |= {f"best/{name}": t for name, t in self.best.items()}
@@ -132,12 +132,12 @@ class Run:
     def load(
         self, path: Path, description: Mapping[str, Any], n_epochs: int, device: torch.device
     ) -> None:
-        """Take over what `save` wrote.
+        """Restore the state that `save` wrote.
 
         Raises
         ------
         TrainingError
-            If the file is damaged, of a run that is described otherwise, or of more epochs than
+            If the file is damaged, of a run with another description, or of more epochs than
             `n_epochs`.
         """
         try:
@@ -178,7 +178,7 @@ class Run:
 def description_of(
     model: MultimodalVAE, data: TrainingData, optim: OptimConfig, objective: ObjectiveConfig
 ) -> dict[str, Any]:
-    """Return what a run shares with the run that it goes on from, as JSON values."""
+    """Return everything that a run must share with the run that it continues, as JSON values."""
     how = optim.to_json()
     if optim.schedule == "constant" and not optim.warmup:
         # The number of epochs changes nothing within an epoch: more can be added.

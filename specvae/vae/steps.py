@@ -1,8 +1,8 @@
 """One training step, and its recording as a CUDA graph.
 
-A step never makes the CPU wait for a GPU: what it reached is summed on the device (:class:`Tally`)
-and looked at now and then. On a GPU the step is recorded once for each size of its batches and
-replayed (:class:`StepRecorder`): small networks are bound by the launching of their kernels.
+A step never makes the CPU wait for a GPU: its losses are summed on the device (:class:`Tally`) and
+read from time to time. On a GPU the step is recorded once for each size of its batches and replayed
+(:class:`StepRecorder`), as launching kernels limits the speed of small networks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from specvae.vae.objective import loss
 from specvae.vae.parallel import ALONE, BatchPart, Processes
 
 Batch = Mapping[str, Input]
-# What a stream gives to a step: a batch, or the rows of one that the step draws itself.
+# A stream's input to a step: a batch, or the rows of a batch that the step draws itself.
 StepInput = Batch | Rows
 
 _log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Tally:
         if any(steps.values()):
             first = min(step for step in steps.values() if step)
             place = f"epoch {epoch}, step {int(first)}"
-            # The parts before their sum, and the loss before what follows from it.
+            # Parts are named before their sum, and the loss before the gradient.
             bad = sorted(
                 (name for name, step in steps.items() if step == first),
                 key=lambda name: ((_GRADIENT, _TOTAL).count(name), name == _GRADIENT),
@@ -112,19 +112,19 @@ class Step:
     Attributes
     ----------
     model, optimizer
-        What is trained, in place.
+        The model that is trained, in place, and its optimiser.
     sources
-        By stream; of those that give rows.
+        By stream, for streams that give rows.
     objective
-        What is minimised.
+        The objective that is minimised.
     noise
         Source of the samples of z.
     clip_norm, amp
         As in :class:`~specvae.vae.config.OptimConfig`.
     tally
-        What each step adds its numbers to.
+        Each step adds its numbers to it.
     shared
-        The loss, as several processes compute it together; None: this one is alone.
+        The loss that several processes compute together; None for a single process.
     """
 
     model: MultimodalVAE
@@ -217,7 +217,7 @@ def clip_gradients(parameters: Sequence[torch.nn.Parameter], clip_norm: float | 
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norms = torch.stack(torch._foreach_norm(gradients))
     norm: Tensor = torch.linalg.vector_norm(norms)
-    # A GPU multiplies always, by 1 if need be: asking it costs more.
+    # A GPU always multiplies, if need be by 1, as a test would cost more.
     if clip_norm is not None and (norm.is_cuda or bool(norm > clip_norm)):
         share = (clip_norm / norm.double()).clamp(max=1.0).to(norm.dtype)
         torch._foreach_mul_(gradients, share)
@@ -236,9 +236,9 @@ class StepRecorder:
     Parameters
     ----------
     step
-        The step. It must keep to the device: whatever it reads of the CPU is frozen.
+        The step. It must use data on the device only: values read from the CPU are frozen.
     stream
-        Where everything runs, the steps before the recording included.
+        The stream on which all steps run, those before the recording included.
     """
 
     # Kernels are chosen and buffers made in steps that run as usual.
@@ -290,7 +290,7 @@ class StepRecorder:
                 "training step not recorded as a CUDA graph, it runs without: %s", self.failure
             )
             self._step.optimizer.zero_grad()
-            # A recording that broke off leaves generators that refuse to go on.
+            # After a failed recording the generators cannot be used any more.
             for generator, (seed, offset) in zip(generators, before, strict=True):
                 fresh = torch.Generator(device)
                 fresh.manual_seed(seed)
@@ -343,7 +343,7 @@ def _tensors(batch: Batch) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def side_stream(device: torch.device) -> Iterator[torch.cuda.Stream | None]:
-    """Run everything on a stream of its own, as recording wants it; None on a CPU."""
+    """Run everything on a separate stream, as recording requires; None on a CPU."""
     if device.type != "cuda":
         yield None
         return
@@ -366,6 +366,6 @@ def is_recordable(
     objective: ObjectiveConfig,
     n_modalities: int,
 ) -> bool:
-    """Whether a step keeps to the GPU: MVAE draws its subsets on the CPU."""
+    """Return whether a step runs on the GPU only; MVAE draws its subsets on the CPU."""
     draws_subsets = objective.loss == "mvae" and n_modalities > 2
     return not draws_subsets and all(isinstance(each, DenseSource) for each in sources.values())

@@ -15,7 +15,7 @@ from specvae.vae.distributions import standard_normal
 from specvae.vae.evaluation import UNPAIRED, Evaluation
 
 Term = Callable[[Evaluation], None]
-# What a loss puts on a term: a function of alpha and the number of modalities.
+# The weight of a term in a loss: a function of alpha and the number of modalities.
 Factor = Callable[[float, int], float]
 
 
@@ -68,7 +68,7 @@ def joint_to_smaller_kl(evaluation: Evaluation) -> None:
 def _smaller_kl(evaluation: Evaluation, names: tuple[str, ...], part: str) -> None:
     q = evaluation.posterior(PAIRED, *names)
     for smaller in combinations(names, len(names) - 1):
-        # Of a single modality nothing is left, and the posterior given nothing is the prior.
+        # Without a single modality no modality is left, and the posterior is the prior.
         p = evaluation.posterior(PAIRED, *smaller) if smaller else None
         evaluation.add_kl(f"{part}-{'+'.join(smaller) or 'prior'}", q, p, evaluation.beta)
 
@@ -180,7 +180,7 @@ def _importance_bound(evaluation: Evaluation, stream: str, names: tuple[str, ...
 
 
 def _path_gradient(z: Tensor, log_weight: Tensor, membership: Tensor, beta: float) -> Tensor:
-    r"""Return what each code contributes to the doubly reparameterised gradient, as `z`.
+    r"""Return the contribution of each code to the doubly reparameterised gradient, as `z`.
 
     The bound of expert m depends on the encoders through its codes, and through the density of
     the mixture in the weights. The second part is the expectation over codes of m of
@@ -215,7 +215,7 @@ def _path_gradient(z: Tensor, log_weight: Tensor, membership: Tensor, beta: floa
     others = held.unsqueeze(1).masked_fill(itself.unsqueeze(-1), -math.inf).logsumexp(2)
     exchanged = torch.sigmoid(log_weight - others.unsqueeze(1))  # s_k^m: [m, expert of z_k, k, :]
     along = share * log_weight - beta * (membership * exchanged).sum(0)
-    # The weights of the decoders get another gradient: this one goes to the codes alone.
+    # This gradient is for the codes only: the weights of the decoders get another one.
     (gradient,) = torch.autograd.grad(along.sum(), z, retain_graph=True)
     return gradient
 

@@ -34,7 +34,7 @@ from specvae.vae.steps import (
     side_stream,
 )
 
-# Steps between two looks at what a GPU has summed; looking on a CPU costs nothing.
+# Steps between two readings of the sums on a GPU; on a CPU they are free.
 _LOOK_EVERY = 50
 _log = logging.getLogger(__name__)
 
