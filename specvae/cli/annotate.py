@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST_COUNT = 18  # digits
-_PART_FORMAT = "jsonl"  # of what --shard writes
+_PART_FORMAT = "jsonl"  # of the parts that --shard writes
 
 
 class TopType(click.ParamType[int | str]):
@@ -226,7 +226,7 @@ def _require_one_process(
     resume: bool,
     journal_path: Path | None,
 ) -> None:
-    """Refuse to divide what is kept in one file, or several files of queries."""
+    """Refuse parts and schedulers for a run with a journal, or for several files of queries."""
     if resume and journal_path is None:
         raise click.UsageError("--resume keeps what is ranked beside --output, which is no file")
     if (len(files) > 1 or resume) and (is_part or scheduler is not None):
@@ -242,7 +242,7 @@ def _require_files(
     report: Path | None,
     journal_path: Path | None,
 ) -> None:
-    """Refuse inputs that are missing, and outputs that overwrite each other or what is read."""
+    """Refuse inputs that are missing, and outputs that overwrite each other or an input."""
     inputs = {"QUERIES": files, **ranking.inputs}
     require_paths(
         inputs,
@@ -258,7 +258,7 @@ def _require_files(
 
 
 def _are_several(queries: tuple[Path, ...]) -> bool:
-    """Return whether the table says which file a query is of: so much as one folder was given."""
+    """Return whether the table has a column for the file: several files or a folder were given."""
     return len(queries) > 1 or queries[0].is_dir()
 
 
@@ -293,13 +293,13 @@ def _journal(
 
 
 def _kept(path: Path, n: int) -> str:
-    """Return what is to be said of `n` answers that are kept in a file, nothing of none."""
+    """Return the message on `n` answers that are kept in a file, "" if there are none."""
     answers = counted(n, "answers are", "answer is")
     return f"{answers} kept in {path}: the same command goes on from there" if n else ""
 
 
 def _asked(ranking: Ranking, run: RankingRun, top: int | None) -> dict[str, Any]:
-    """Return what a part of a run depends on, its queries apart, as JSON values."""
+    """Return everything but the queries that a part of a run depends on, as JSON values."""
     from specvae.files import sha256_of
 
     options = run.options
@@ -350,7 +350,7 @@ def _drafts(
     console: Console,
     journal: RunJournal | None = None,
 ) -> Iterator[Placed]:
-    """Return what becomes of the queries, ranked here or by an engine's processes."""
+    """Return the drafts of the queries' answers, ranked here or by an engine's processes."""
     if engine is None:
         return run.drafts(queries, top=top, explained=explained, journal=journal)
     from specvae.annotation.ranking.pieces import Job, drafts_in_pieces
@@ -399,7 +399,7 @@ def _write_part(
     least: float | None,
     output: Path | None,
 ) -> None:
-    """Write what this part of the queries gives, with what it is a part of."""
+    """Write the drafts of this part of the queries, with a header on the whole run."""
     from specvae.annotation.output.parts import PartHeader, write_part
     from specvae.files import sha256_of
 

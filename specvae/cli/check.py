@@ -125,7 +125,7 @@ def _counted(counter: Counter[str]) -> str:
 
 
 def _decisions(report: ReadReport) -> Lines:
-    """Yield notes by kind, and what was skipped by reason with the first places."""
+    """Yield notes by kind, and skipped records by reason with the first places."""
     for number, (note, n) in enumerate(report.notes.most_common()):
         yield ("" if number else "notes"), f"{note} ({n:,})"
     for number, (reason, n) in enumerate(report.counts.most_common()):
@@ -178,7 +178,7 @@ def _candidates(path: Path) -> Lines:
 
 
 def _columns(report: ReadReport) -> Lines:
-    """Yield which columns are used for what, and which are not; nothing of a file without names."""
+    """Yield the use of each column, and unused columns; nothing for a file without names."""
     used: dict[str, list[str]] = {}
     for name, field in report.columns.items():
         used.setdefault(field, []).append(_short(name) or "(without a name)")
@@ -192,7 +192,7 @@ def _columns(report: ReadReport) -> Lines:
 
 
 def _as_use(field: str, names: Sequence[str]) -> str:
-    """Return a field and its columns, of which the first that says something counts in each row."""
+    """Return a field and its columns; in each row the first one that is not empty counts."""
     return field if list(names) == [field] else f"{field} from {', else '.join(names)}"
 
 
@@ -206,7 +206,7 @@ def _short(text: str) -> str:
 
 
 def _truths(path: Path) -> Lines | None:
-    """Describe a table of truths, which has a query_id, and a key in the place of a structure."""
+    """Describe a table of truths, which has a query_id and a key instead of a structure."""
     from specvae.annotation.library.compounds import read_truth
     from specvae.molecules.text_tables import column_meaning, open_text, read_table
 

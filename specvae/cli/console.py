@@ -1,4 +1,4 @@
-"""What a command says on the terminal: log lines, progress, and text that does no harm there."""
+"""Output of a command on the terminal: log lines, progress, and text without control characters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 from specvae.progress import Bars, pace
 
 LINE_EVERY = 30.0
-"""Shortest time between two lines about a stage where no terminal shows a bar, in s."""
+"""Shortest time between two lines on a stage if no terminal shows a bar, in s."""
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -32,15 +32,16 @@ def escaped(text: str) -> str:
 
 
 def escaped_line(text: str) -> str:
-    """Return the same for a text that is to be one line."""
+    """Return text with tabs and line ends escaped too, so that it is one line."""
     return escaped(text).replace("\n", "\\n")
 
 
 def open_closed_streams() -> None:
-    """Put something in the place of standard streams that the caller has closed (``>&-``).
+    """Replace standard streams that the caller has closed (``>&-``).
 
-    Else the next file that is opened has the number of one of them, and what a library writes to
-    stderr lands in it. Nobody reads stderr then; what is written to stdout fails, as it would.
+    Otherwise the next file that is opened would get the number of one of them, and text that a
+    library writes to stderr would go into this file. A replaced stderr is discarded; writing to a
+    replaced stdout fails, as it would without this.
     """
     for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
@@ -56,13 +57,13 @@ def open_closed_streams() -> None:
 def use_utf8() -> None:
     """Let stdout and stderr take every character, whatever the locale says.
 
-    Output is data, which other programs read as UTF-8. What has no UTF-8, half of a surrogate pair,
-    is written as an escape.
+    Output is data, which other programs read as UTF-8. Half of a surrogate pair, which has no
+    UTF-8, is written as an escape.
     """
     for stream in (sys.stdout, sys.stderr):
         found = getattr(stream, "encoding", None)
         if not hasattr(stream, "reconfigure"):
-            continue  # a stream that a caller has put in place
+            continue  # a stream that the caller has replaced
         is_other = (found or "").lower().replace("-", "") != "utf8"
         stream.reconfigure(errors="backslashreplace", **({"encoding": "utf-8"} if is_other else {}))
         if is_other and stream is sys.stdout:
@@ -98,13 +99,13 @@ class TerminalText:
 
 def echo(text: str) -> None:
     """Write a line to stdout, escaped if that is a terminal."""
-    # There is no stdout where the caller has closed it.
+    # There is no stdout if the caller has closed it.
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     click.echo(escaped(text) if is_terminal else text)
 
 
 class _EscapingFormatter(logging.Formatter):
-    """Log lines may name what a file calls its records."""
+    """Escapes control characters, as log lines may hold names from files."""
 
     def format(self, record: logging.LogRecord) -> str:
         return escaped(super().format(record))
@@ -153,7 +154,7 @@ class Console:
     Parameters
     ----------
     clock
-        What tells the time, in s.
+        Returns the time in s.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -173,7 +174,7 @@ class Console:
         self._logger.info(message)
 
     def progress(self, stage: str, done: int, total: int | None = None) -> None:
-        """Show how far a stage is."""
+        """Show the progress of a stage."""
         if not self._logger.isEnabledFor(logging.INFO):
             return
         if sys.stderr.isatty():

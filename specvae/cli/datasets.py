@@ -17,11 +17,11 @@ class RemoteFile:
     url
         Its public address.
     checksum
-        ``md5:...`` or ``sha256:...``, as published. None where none is published: for files that
+        ``md5:...`` or ``sha256:...``, as published. None if none is published, as for files that
         their owners update, and for archives that are packed anew for each request.
     origin
-        Where the address comes from. The addresses were not tried when the catalogue was written;
-        where there is a checksum, a wrong file is noticed.
+        The source of the address. Addresses were not tested when the catalogue was written; a
+        checksum reveals a wrong file.
     """
 
     name: str
@@ -32,7 +32,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A data set and what its user must know.
+    """A data set, with information for its users.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Dataset:
     files
         In the order in which they are fetched.
     note
-        What to do with the files, or what they lack.
+        How to use the files, or what they lack.
     """
 
     title: str

@@ -19,8 +19,8 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 def settings_options(function: Decorated) -> Decorated:
     """Add ``--config`` and ``--set``, which give a command's options other defaults.
 
-    A key is the long name of an option without its dashes. What is typed on the command line
-    counts most, then ``--set``, then the file.
+    A key is the long name of an option without its dashes. The command line overrides ``--set``,
+    and ``--set`` overrides the file.
     """
 
     def remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
@@ -94,7 +94,7 @@ def option_defaults(command: click.Command, values: dict[str, Any]) -> dict[str,
 
 
 def _as_typed(key: str, value: object) -> str:
-    """Return a value as the command line would have it."""
+    """Return a value as text of the command line."""
     if isinstance(value, bool | list | dict):
         found = str(value).lower() if isinstance(value, bool) else f"a {type(value).__name__}"
         raise ConfigError(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _FILES = ("queries.mgf", "candidates.csv", "truth.csv")
 FILES = (*_FILES, f"model/{MODEL_FILE}", "ranked.csv", "ranked.csv.json", "report.html")
-"""All that is written into the folder."""
+"""All files that are written into the folder."""
 
 
 @click.command(cls=Command)
@@ -114,7 +114,7 @@ def demo(output: Path, device: str) -> None:
 
 
 def _told(output: Path, results: Sequence[QueryResult], truth: Mapping[str, str]) -> Iterator[str]:
-    """Yield what came of it, and what to look at."""
+    """Yield lines on the result, and on what to look at."""
     from specvae.annotation.ranking.result import Answer
 
     answers = [result for result in results if isinstance(result, Answer)]
@@ -145,7 +145,7 @@ def _told(output: Path, results: Sequence[QueryResult], truth: Mapping[str, str]
 def _worth_a_look(
     answers: Sequence[Answer], right: Sequence[Answer]
 ) -> Iterator[tuple[Answer, str]]:
-    """Yield one query each of what can happen, with what it shows."""
+    """Yield one query for each kind of outcome, with an explanation."""
     recognised = [a for a in right if a.annotations[0].leading == "library"]
     reasoned = [a for a in right if a.annotations[0].match is None and a.n_candidates > 1]
     wrong = [a for a in answers if a not in right]

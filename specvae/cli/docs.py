@@ -72,7 +72,7 @@ def pages() -> dict[str, Path]:
 
 
 def _installed() -> list[Path]:
-    """Return the pages that a wheel put beside the packages."""
+    """Return the pages that a wheel installed beside the packages."""
     try:
         listed = files("specvae") or ()
     except PackageNotFoundError:

@@ -28,8 +28,8 @@ from specvae.counting import counted
 from specvae.errors import SpecvaeError
 from specvae.molecules.workers import usable_cores
 
-# What is imported of a distribution to see that it works, where that is not its own name. The parts
-# that need a shared library of the system are named, as that is what is missing as a rule.
+# Modules that are imported to test a distribution, if their name is not its own. Those that need a
+# shared library of the system are included, as such a library is what is usually missing.
 _MODULES = {
     "matplotlib": "matplotlib.figure",
     "pyarrow": "pyarrow.parquet",
@@ -57,12 +57,12 @@ _LEAST_FREE = 1 << 30  # bytes of a disk that a run may fill
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong.
+    """A problem of an installation.
 
     Attributes
     ----------
     found
-        What.
+        What is wrong.
     advice
         What to do.
     is_broken
@@ -76,14 +76,14 @@ class Problem:
 
 @dataclass
 class Diagnosis:
-    """What was found of an installation.
+    """Facts and problems of an installation.
 
     Attributes
     ----------
     facts
         Section -> name -> value, as JSON values.
     problems
-        What is wrong, worst first.
+        The problems, worst first.
     """
 
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -162,7 +162,7 @@ def _check_program(found: Diagnosis) -> None:
 
 
 def _check_packages(found: Diagnosis) -> None:
-    """Compare what is installed with what is required, and import it."""
+    """Compare the installed distributions with the required ones, and import them."""
     needed, optional = _requirements()
     packages: dict[str, str] = {}
     for name, least in needed.items():
@@ -179,7 +179,7 @@ def _check_packages(found: Diagnosis) -> None:
 
 
 def _requirements() -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Return name -> lowest version of what is required, and extra -> names."""
+    """Return name -> lowest version of required distributions, and extra -> names."""
     try:
         texts = metadata.requires("specvae") or list(_REQUIREMENTS)
     except metadata.PackageNotFoundError:
@@ -321,7 +321,7 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _check_model(found: Diagnosis, model: Path | None) -> None:
-    """Load the model, as that compares its weights and fingerprints with their digests."""
+    """Load the model; loading compares its weights and fingerprints with their digests."""
     if model is None and not DEFAULT_MODEL.exists():
         found.facts["model"] = {
             str(DEFAULT_MODEL): "none here; 'specvae train' makes one, --model names another"

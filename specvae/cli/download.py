@@ -44,11 +44,11 @@ Progress = Callable[[int, int | None], None]
 
 
 class DownloadError(SpecvaeError):
-    """A file could not be fetched, or is not the one that was published."""
+    """A file could not be fetched, or differs from the published one."""
 
 
 class _InterruptedError(Exception):
-    """A failure that another try may cure."""
+    """A failure after which another try may succeed."""
 
 
 # --- The command ----------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def download(
 
 
 def _beginning(text: str) -> list[str]:
-    """Return what can be fetched whose name begins with a text, for the Tab key."""
+    """Return the names of data sets that begin with a text, for the Tab key."""
     return [name for name in (*datasets.CATALOGUE, _MODEL) if name.startswith(text)]
 
 
@@ -269,13 +269,13 @@ def _gather(url: str, part: _Part, console: Console) -> None:
 
 
 def _kept(part: _Part) -> str:
-    """Return what is to be said of a download that ended early, nothing if none of it is kept."""
+    """Return the message on a download that ended early, "" if nothing of it is kept."""
     n = part.size
     return f"{n:,} bytes are kept, the same command goes on from there" if n else ""
 
 
 def _continue(url: str, part: _Part, on_progress: Progress) -> None:
-    """Make one request for what is missing and append it.
+    """Request the missing bytes once, and append them.
 
     Raises
     ------
@@ -322,7 +322,7 @@ def _continue(url: str, part: _Part, on_progress: Progress) -> None:
 
 
 def _require_no_page(response: http.client.HTTPResponse, url: str) -> None:
-    """Refuse a web page in place of the file: a login, a consent, or word that it has moved."""
+    """Refuse a web page in place of the file, such as a login or a notice that it has moved."""
     if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
         raise DownloadError(
             f"{url}: the server answered with a web page, not with the file; "
@@ -331,7 +331,7 @@ def _require_no_page(response: http.client.HTTPResponse, url: str) -> None:
 
 
 def _refusal(error: urllib.error.HTTPError, url: str, part: _Part) -> Exception:
-    """Return the error to raise: an interruption where another try may help, else a final one."""
+    """Return the error to raise: an interruption if another try may help, else a final one."""
     if error.code == 416:  # nothing at that offset: the part is of another version
         part.remove()
         return _InterruptedError("the server has another file than before")
@@ -387,7 +387,8 @@ def _cause(error: object) -> str:
 def _accept(file: RemoteFile, part: _Part, console: Console) -> None:
     """Rename a complete part to its final name if its checksum is the published one.
 
-    Without one, an archive that is cut off is noticed at least: a server may lie about the length.
+    Without a checksum, an archive is at least tested for truncation, as a server may state a wrong
+    length.
     """
     sha256 = sha256_of(part.file)
     if file.checksum is not None:

@@ -207,7 +207,7 @@ def _write_figures(
     plot_path: Path | None,
     reliability_path: Path | None,
 ) -> None:
-    """Write the files that are asked for; the share of truths in the top k goes into `figures`."""
+    """Write the requested files; the share of truths in the top k is added to `figures`."""
     from specvae.annotation.evaluation.hits import (
         longest_list,
         random_curve,
@@ -279,7 +279,7 @@ def _table(figures: dict[str, Any]) -> str:
 
 
 def _notes(annotator: Annotator, evaluation: Evaluation) -> Iterator[str]:
-    """Yield what a reader of the figures must know."""
+    """Yield notes that a reader of the figures needs."""
     if evaluation.probabilities is not None:
         yield f"probabilities: {annotator.calibration_source}"
     if evaluation.line is not None:

@@ -1,4 +1,4 @@
-"""How commands look in ``--help``, and what is suggested where a word is misspelt."""
+"""The layout of ``--help``, and suggestions for misspelt words."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take the arguments; a second file for an option that takes one is an error.
 
-        Click would read the last and leave the others out without a word.
+        Click would take the last one and silently ignore the others.
         """
         self._require_two_dashes(ctx, args)
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
@@ -72,7 +72,7 @@ class Command(click.Command):
         return super().parse_args(ctx, args)
 
     def _require_two_dashes(self, ctx: click.Context, args: list[str]) -> None:
-        """Refuse ``-output``, of which click would make the option ``-o`` with the value utput."""
+        """Refuse ``-output``, which click would read as the option ``-o`` with the value utput."""
         known = {name for param in self.get_params(ctx) for name in param.opts}
         for arg in itertools.takewhile(lambda each: each != "--", args):
             name = arg.partition("=")[0]
@@ -90,12 +90,12 @@ class Command(click.Command):
         width = max((len(name) for _, (name, _) in shown if len(name) <= _COLUMN), default=0)
         for group, records in sections.items():
             with formatter.section(group):
-                # As wide in all sections, so that they are aligned.
+                # The column is equally wide in all sections, so that they are aligned.
                 formatter.write_dl([(f"{n:<{width}}", text) for n, text in records], _COLUMN)
 
 
 def _place(option: click.Option) -> int:
-    """Return the place of an option among all of `GROUPS`; others come first."""
+    """Return the place of an option among all of `GROUPS`; options of no group come first."""
     return next((_ORDER[name] for name in _long_names(option) if name in _ORDER), -1)
 
 
@@ -109,7 +109,7 @@ def _long_names(option: click.Option) -> list[str]:
 
 
 class Group(click.Group):
-    """A group that names the nearest of its commands where one is misspelt."""
+    """A group that suggests the most similar command if one is misspelt."""
 
     context_class = _Context
     command_class = Command
@@ -117,7 +117,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that `args` starts with, or fail with the nearest."""
+        """Return the command that `args` starts with, or fail with the most similar one."""
         known = self.list_commands(ctx)
         if args and args[0] not in known and not args[0].startswith("-"):
             ctx.fail(f"No such command {args[0]!r}.{did_you_mean(args[0], known)}")
@@ -125,7 +125,7 @@ class Group(click.Group):
 
 
 class Choice(click.Choice[str]):
-    """One of some words; the message about another word names the nearest."""
+    """One of some words; the message on another word names the most similar one."""
 
     def convert(
         self,
@@ -144,7 +144,7 @@ class Choice(click.Choice[str]):
 
 
 class IonMode(Choice):
-    """``positive`` or ``negative``, also in the other words by which files state it (``pos``)."""
+    """``positive`` or ``negative``, also in other words that files use (``pos``)."""
 
     def __init__(self) -> None:
         super().__init__(["positive", "negative"])
@@ -162,6 +162,6 @@ class IonMode(Choice):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the known word that is most like another, or nothing."""
+    """Return `` Did you mean 'x'?`` with the most similar known word, or nothing."""
     alike = nearest(word, known, likeness=0.6)
     return f" Did you mean {alike!r}?" if alike else ""

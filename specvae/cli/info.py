@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from specvae.vae.header import Header
 
 _OF_MEMORY = ("first_blocks", "smiles")
-# What is shown of long lists, so that all fits on one screen; --json has the rest.
+# Long lists are cut, so that all fits on one screen; --json has the rest.
 _MOST_COUNTS = 5
 _MOST_FILES = 3
 _DIGITS = 12
@@ -73,7 +73,7 @@ def info(model: Path, as_json: bool) -> None:
 
 
 def _laid_out(lines: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Yield names and values as lines, broken between words where a terminal would break them."""
+    """Yield names and values as lines, wrapped between words to the width of the terminal."""
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     width = max(40, shutil.get_terminal_size().columns) if is_terminal else _NO_BREAK
     for name, value in lines:
@@ -87,7 +87,7 @@ def _laid_out(lines: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def _shortened(header: dict[str, Any]) -> dict[str, Any]:
-    """Return a header with the number of compounds and columns in the place of long lists."""
+    """Return a header with numbers of compounds and columns instead of long lists."""
     long = {"compounds": ("train", "val"), "bins": ("context",), "experts": _OF_MEMORY}
     for part, keys in long.items():
         values = header.get(part)
@@ -158,7 +158,7 @@ def _annotator_lines(path: Path, header: AnnotatorHeader) -> list[tuple[str, str
 def _evidence_lines(
     evidence: StoredEvidence, fitted: CalibrationFigures | None
 ) -> list[tuple[str, str]]:
-    """Return what candidates are ranked by, and what that was fitted to."""
+    """Return the evidence by which candidates are ranked, and what it was fitted to."""
     from specvae.annotation.evidence.defaults import defaults, is_outdated
 
     outdated = is_outdated(evidence)

@@ -19,8 +19,8 @@ from specvae.cli.help import Group
 from specvae.errors import Interrupted, SpecvaeError
 from specvae.sources import with_sources
 
-# Command -> (where it is defined, its line in the table of commands). Commands are imported when
-# they run: torch alone takes seconds, and --help must not wait for it.
+# Command -> (module and attribute, its line in the table of commands). Commands are imported when
+# they run: importing torch alone takes seconds, for which --help must not wait.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "train": ("specvae.cli.train:train", "Train a model on a spectral library."),
     "annotate": ("specvae.cli.annotate:annotate", "Rank candidate structures for each query."),
@@ -132,9 +132,9 @@ class LazyGroup(Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command; where the reader of its output has gone, as head(1) does, end quietly.
+        """Run a command; end quietly if the reader of its output has gone, such as head(1).
 
-        Left to click, that would be an exit of 1 without a word.
+        Click alone would exit with 1 and no message.
         """
         try:
             return super().invoke(ctx)
@@ -181,8 +181,8 @@ def bench() -> None:
 def main() -> None:
     """Run the command line: errors in one line on stderr, exit 0 done, 1 error, 2 usage."""
     logging.lastResort = None
-    # A long table is hundreds of thousands of objects that stay. As often as Python looks for
-    # unused ones by itself, this takes a third of the time of reading it.
+    # A long table is hundreds of thousands of objects that stay in use. With its default settings,
+    # Python's garbage collector takes a third of the time of reading the table.
     gc.set_threshold(100_000, 20, 10)
     open_closed_streams()
     use_utf8()
@@ -216,7 +216,7 @@ def main() -> None:
 
 
 def _has_lost_its_reader() -> bool:
-    """Return whether nobody reads stdout or stderr any more, as far as the system can tell."""
+    """Return whether the reader of stdout or stderr has gone, as far as the system can tell."""
     if not hasattr(select, "poll"):  # Windows
         return True
     poll = select.poll()
@@ -227,7 +227,7 @@ def _has_lost_its_reader() -> bool:
 
 
 def _drop_output() -> None:
-    """Let what is still buffered for stdout go nowhere."""
+    """Discard the text that is still buffered for stdout."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

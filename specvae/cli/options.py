@@ -25,10 +25,10 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 class NamedPath(click.Path):
-    """The path of a file or folder, which has a name; ``./-`` is a file, other than ``-``.
+    """The path of a file or folder with a name; ``./-`` is a file, unlike ``-``.
 
-    ``~`` is the home of the user in a file of ``--config`` and behind ``--output=`` too, where the
-    shell does not say so.
+    ``~`` is the user's home also in a file of ``--config`` and behind ``--output=``, where the
+    shell does not expand it.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class NamedPath(click.Path):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> Path:
-        """Return a path that is ``-`` only where that was written."""
+        """Return a path that is ``-`` only if exactly that was given."""
         text = os.fspath(value)
         if not text:
             self.fail("found an empty text, wanted the name of a file.", param, ctx)
@@ -49,12 +49,12 @@ class NamedPath(click.Path):
 
 
 class InputFile(NamedPath):
-    """A file that is read: a path, or ``-`` for stdin; what a pipe brings is stored first.
+    """An input file: a path, or ``-`` for stdin; the data of a pipe is stored in a file first.
 
     Parameters
     ----------
     suffix
-        Suffix of what a pipe brings, where the suffix decides the kind of file.
+        Suffix of that file, if the suffix decides the kind of file.
     """
 
     def __init__(self, suffix: str = "") -> None:
@@ -222,7 +222,7 @@ class KnownSharesType(click.ParamType[float | tuple[float, float]]):
 
 
 class NumberRange(click.FloatRange):
-    """A number in a range; unlike click's own, not-a-number is none."""
+    """A number in a range; unlike click's own type, it refuses not-a-number."""
 
     def convert(
         self,
@@ -260,7 +260,7 @@ def scheduler_option(function: Decorated) -> Decorated:
 
 
 def engine_of(scheduler: str | None, purpose: str) -> Engine | None:
-    """Return what ``--scheduler`` asks for, None if it is not given.
+    """Return the engine that ``--scheduler`` names, None if it is not given.
 
     Raises
     ------
@@ -315,7 +315,7 @@ rank_by_option = click.option(
 
 
 def candidate_options(function: Decorated) -> Decorated:
-    """Add ``--candidates``, what of them is ranked and by what, and ``--jobs``."""
+    """Add ``--candidates``, options on which candidates are ranked and how, and ``--jobs``."""
     function = jobs_option(function)
     for option in (
         click.option(

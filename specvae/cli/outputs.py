@@ -1,4 +1,4 @@
-"""Files that commands write: whole, beside what they read, each under a name of its own."""
+"""Output files of commands: written whole, never over an input or over each other."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TABLE_FORMATS = ("csv", "tsv", "jsonl", "mztab")
 FIGURE_FORMATS = ("png", "pdf", "svg")
 _TEXTS = frozenset((*TABLE_FORMATS, "json", "txt"))
 
-# Suffixes that promise a format: a file of another one under such a name is taken for broken.
+# Suffixes that name a format: a file of another format with such a name would seem broken.
 _PROMISING = frozenset((
     "csv", "tsv", "jsonl", "json", "mztab", "parquet", "feather", "h5", "hdf5", "npy", "npz", "pkl",
     "xlsx", "xls", "ods", "db", "sqlite", "zip", "gz", "bz2", "xz", "zst", "html", "htm", "xml",
@@ -59,7 +59,7 @@ def text_output(path: Path | None) -> Iterator[TextIO]:
 
 
 def require_writable(path: Path) -> None:
-    """Fail before the work, not after it, if `path` cannot become a file.
+    """Fail at once, before the work, if `path` cannot become a file.
 
     Its folder is made, and removed when the command ends with nothing in it.
 
@@ -85,7 +85,7 @@ def require_writable(path: Path) -> None:
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:
-    """Remove folders, each within the next one, that have nothing in them."""
+    """Remove empty folders, each within the next one."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
@@ -95,16 +95,16 @@ def require_paths(inputs: Paths, outputs: Paths, *, must_exist: bool = True) -> 
     """Fail before seconds of imports if a file cannot be read or written, or would be replaced.
 
     An output must be neither an input, under whatever name or link, nor another output. The file
-    of ``--config`` is an input of every command. What a command writes beside its output replaces
-    what a run wrote there before, and nothing else: nobody has named that file.
+    of ``--config`` is an input of every command. A file that a command writes beside its output,
+    which the user did not name, replaces only such a file of an earlier run.
 
     Parameters
     ----------
     inputs, outputs
-        Files by what the user calls them (``QUERIES``, ``--report``): a path, several, or None
+        Files by their names in messages (``QUERIES``, ``--report``): a path, several, or None
         for an option that is not given. ``-`` and devices are no files.
     must_exist
-        Whether an input that is missing is told here; False where what reads it says more.
+        Whether a missing input fails here; False if its reader gives a better message.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def require_paths(inputs: Paths, outputs: Paths, *, must_exist: bool = True) -> 
 
 
 def _require_own(path: Path) -> None:
-    """Raise an InputError if a file beside an output is there, and is not of an earlier run."""
+    """Raise an InputError if a file beside an output exists and is not of an earlier run."""
     if not path.is_file():
         return
     with path.open("rb") as stream:
@@ -177,7 +177,7 @@ def suffix_format(path: Path | None, formats: Sequence[str]) -> str:
 
 
 def format_of(path: Path | None, chosen: str | None = None) -> str:
-    """Return the format of a table: what was chosen, else by the file's suffix, else CSV.
+    """Return the format of a table: the chosen one, else by the file's suffix, else CSV.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def format_of(path: Path | None, chosen: str | None = None) -> str:
 
 
 def provenance_path(output: Path | None) -> Path | None:
-    """Return the file that says what made an output; None beside stdout or a device.
+    """Return the file with the provenance of an output; None beside stdout or a device.
 
     ``ranked.csv.json`` beside ``ranked.csv``.
     """
@@ -200,14 +200,14 @@ def provenance_path(output: Path | None) -> Path | None:
 
 
 def unfinished_path(output: Path | None) -> Path | None:
-    """Return where a run keeps what it has ranked so far; None beside stdout or a device."""
+    """Return the path of the journal of a run; None beside stdout or a device."""
     if output is None or _is_stream(output):
         return None
     return _beside(output, f"{output.name}.unfinished")
 
 
 def skips_path(output: Path | None) -> Path | None:
-    """Return where the records that were skipped are listed; None beside stdout or a device.
+    """Return the path of the list of skipped records; None beside stdout or a device.
 
     ``annotations.skipped.csv`` beside ``annotations.csv``; another suffix stays in the name, as
     two outputs may differ in that alone: ``annotations.tsv.skipped.csv``.
@@ -229,9 +229,9 @@ _IS_DIRECTORY = "{}: is a directory, wanted the path of a file to write"
 
 
 def write_skips(output: Path | None, *reports: ReadReport) -> None:
-    """List beside an output what was skipped on the way to it, in `skips_path`.
+    """Write the list of skipped records beside an output, in `skips_path`.
 
-    If nothing was, the list of an earlier run is removed: it would be of other files.
+    If none was skipped, the list of an earlier run is removed, as it is of other files.
     """
     path = skips_path(output)
     if path is None:
@@ -255,12 +255,12 @@ def _files(named: Paths) -> list[tuple[str, Path]]:
 
 
 def is_stdout(path: Path | None) -> bool:
-    """Whether a command writes to stdout: where it names no file, ``-`` or the device."""
+    """Return whether a command writes to stdout: its output is no file, ``-`` or the device."""
     return path is None or str(path) in ("-", "/dev/stdout")
 
 
 def _is_stream(path: Path | None) -> bool:
-    """Whether this is stdin or stdout, a device or a pipe: nothing that could be replaced."""
+    """Return whether a path is stdin or stdout, a device or a pipe, which cannot be replaced."""
     if path is None or str(path) == "-":
         return True
     return path.exists() and not path.is_file() and not path.is_dir()
@@ -273,7 +273,7 @@ def _is_same(path: Path, other: Path) -> bool:
 
 
 def log_remarks(console: Console, queries: Iterable[Query]) -> None:
-    """Say what was assumed of spectra that are encoded as they are, with how many of them."""
+    """Log the assumptions on spectra that are encoded as queries, each with their number."""
     remarks: Counter[str] = Counter()
     for query in queries:
         remarks.update(query.assumed)

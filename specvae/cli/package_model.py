@@ -82,7 +82,7 @@ def package_model(model: Path, output: Path, licence: str | None) -> None:
 
 
 def unpack_model(archive: Path, folder: Path) -> Path:
-    """Unpack what `package-model` packed; return the model's file.
+    """Unpack an archive of `package-model`; return the model's file.
 
     Nothing is written unless the archive holds a model, its card and checksums, and nothing else,
     and the checksums are right.
@@ -90,7 +90,7 @@ def unpack_model(archive: Path, folder: Path) -> Path:
     Raises
     ------
     InputError
-        If it is no such archive, or damaged.
+        If the file is no such archive, or damaged.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -101,7 +101,7 @@ def unpack_model(archive: Path, folder: Path) -> Path:
 
 
 def _unpack_whole(opened: zipfile.ZipFile, archive: Path, folder: Path) -> None:
-    """Unpack model and card into a new folder, if nothing else is there and the sums are right."""
+    """Unpack model and card into a new folder, if the archive holds no more and the sums agree."""
     names = opened.namelist()
     entries = {PurePosixPath(name).name: name for name in names}
     if len(names) != len(_PACKED_FILES) or set(entries) != set(_PACKED_FILES):

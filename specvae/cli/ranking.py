@@ -1,4 +1,4 @@
-"""What commands that rank queries share: their options, the run that these ask for, its summary."""
+"""Common parts of commands that rank queries: options, the run, its summary."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ LOADED_AHEAD = (
     "specvae.molecules.fingerprint",
     "specvae.annotation.evidence.fragment_lists",
 )
-"""Modules of the work that processes share, which take them seconds to load."""
+"""Modules for work in several processes, which each process takes seconds to load."""
 
 _LONG_BYTES = 1_000_000  # of some ten thousand rows
 _SPECTRA = (".msp", ".mgf", ".mzml", ".mzxml")
-"""Names of the files of a folder that are taken for spectra, in lower case and unpacked."""
+"""Suffixes of files of spectra in a folder, in lower case and without compression."""
 _MAY_BE_SPECTRA = (".mat", ".txt")
-"""Those that are taken if their content is spectra, as of MS-FINDER's files and MassBank's."""
+"""Suffixes of files that are taken if their content is spectra, as of MS-FINDER and MassBank."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """What a command that ranks queries was asked for.
+    """The options of a command that ranks queries.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class Ranking:
         console
             Where progress is shown.
         is_ranked_here
-            Whether it is this computer that will rank, not others.
+            Whether this computer will rank, not others.
         needed
             Options that need probabilities, by name; None where one is not given.
 
@@ -113,7 +113,7 @@ class Ranking:
         CheckpointError
             If the model has no probabilities and an option needs them.
         UsageError
-            If an option is of evidence that does not count.
+            If an option is for evidence that is switched off.
         """
         collect_rarely()
         path, fingerprint_only = self.model_file, self.rank_by == "fingerprint"
@@ -201,16 +201,16 @@ def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def tell_reading(console: Console, run: RankingRun) -> None:
-    """Say how many records of each file were read, and why others were not."""
+    """Log how many records of each file were read, and why others were not."""
     for line in run.reading():
         console.log(line)
 
 
 def spectra_files(paths: Sequence[Path], log: Callable[[str], None]) -> tuple[Path, ...]:
-    """Return files of spectra, in place of each folder those in it and below, in order of name.
+    """Return files of spectra; a folder is replaced by the files in it and below, sorted by name.
 
-    Empty files of a folder, as programs write them of runs without fragment spectra, are left out,
-    and told of by `log`; so are files that are no spectra.
+    Empty files of a folder, which programs write for runs without fragment spectra, are left out
+    with a line to `log`; so are files that are no spectra.
 
     Raises
     ------
@@ -253,7 +253,7 @@ def _is_spectra(path: Path) -> bool:
     from specvae.spectra.lines import read_head, sniff_format
 
     with suppress(InputError):  # it is none
-        # Settings and notes have a line "Name: ...", too.
+        # Files of settings and notes may have a line "Name: ...", too.
         is_msp = sniff_format(path) == "msp"
         return not is_msp or _N_PEAKS.search(read_head(path)[0]) is not None
     return False

@@ -97,7 +97,7 @@ def serve(
     if token is None and host not in LOOPBACK:
         token = secrets.token_urlsafe(24)
     with ExitStack() as stack:
-        # Before seconds of loading: where another server has the port, its page would be opened.
+        # Done before loading, which takes seconds: if another server has the port, fail at once.
         sockets = [stack.enter_context(each) for each in _listening(host, port)]
         annotator = Annotator.load(path, device)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="specvae-serve-"))
@@ -112,15 +112,15 @@ def serve(
         with suppress(KeyboardInterrupt), _ended_by_signals(server) as received:
             server.run(sockets)
     if received:
-        sys.exit(128 + received[0])  # what a shell says of a process that a signal ended
+        sys.exit(128 + received[0])  # the exit code of a process that a signal ended
 
 
 @contextmanager
 def _ended_by_signals(server: uvicorn.Server) -> Iterator[list[int]]:
-    """Let a server end when its process is to, so that what was uploaded is removed; yield by what.
+    """Shut the server down on a signal, so that uploads are removed; yield received signals.
 
-    That is where its container or service is stopped, or its terminal closed. The server itself
-    knows the first, and sends it once more when it has ended.
+    The signals are those of a container or service that is stopped, and of a terminal that is
+    closed. The server itself handles the first kind, and raises it again when it has ended.
     """
     received: list[int] = []
 
@@ -130,7 +130,7 @@ def _ended_by_signals(server: uvicorn.Server) -> Iterator[list[int]]:
 
     names = ("SIGTERM", "SIGHUP")
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    # One that is ignored stays so, as by nohup.
+    # A signal that is ignored stays ignored, as under nohup.
     held = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
     for number in held:
         signal.signal(number, end)

@@ -1,7 +1,7 @@
 """The local web page and JSON API of ``specvae serve``.
 
-One model ranks the jobs of all clients, one after the other. What a client uploads lies in a folder
-of its own and is removed when the job is: by the client, after a while, or at the end.
+One model ranks the jobs of all clients, one after the other. The uploads of a job are in a folder
+of their own, which is removed with the job: by the client, after a while, or at the end.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _INTERRUPTS_EVERY = 0.5  # s
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What a client may ask for.
+    """Limits for clients.
 
     Attributes
     ----------
@@ -77,16 +77,16 @@ class RequestLimits:
 
 @dataclass(eq=False)
 class Job:
-    """Queries that a client wants ranked.
+    """A job: queries of a client that are to be ranked.
 
     Attributes
     ----------
     folder
-        Where its files lie.
+        The folder of its files.
     spectra, candidates
         The files; candidates may be the server's.
     options
-        Of the run, its candidates apart.
+        Options of the run, without its candidates.
     state
         ``queued``, ``running``, ``done`` or ``failed``.
     """
@@ -104,7 +104,7 @@ class Job:
     is_dropped: bool = False
 
     def status(self) -> dict[str, Any]:
-        """Return the job's state as a client gets it."""
+        """Return the job's state as it is sent to a client."""
         return {
             "state": self.state,
             "done": self.done,
@@ -115,10 +115,10 @@ class Job:
         }
 
     def log(self, message: str) -> None:
-        """Take no line: what is to be said is in the result."""
+        """Ignore log lines: the result has all messages."""
 
     def progress(self, stage: str, done: int, total: int | None = None) -> None:
-        """Take how far the ranking is."""
+        """Store the progress of the ranking."""
         if stage == "ranking queries":
             self.done, self.total = done, total or 0
 
@@ -133,11 +133,11 @@ class JobRunner:
     model
         Its file.
     folder
-        Where uploads and results lie.
+        The folder of uploads and results.
     candidates
-        For jobs that bring none; None: they must.
+        Candidates for jobs without their own; None: each job must have some.
     limits
-        What a client may ask for.
+        Limits for clients.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class JobRunner:
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def start(self) -> None:
-        """Begin to rank."""
+        """Start the thread that ranks."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -185,13 +185,13 @@ class JobRunner:
         return name
 
     def drop(self, name: str) -> bool:
-        """Forget a job and remove its files; False if there is none of that name."""
+        """Remove a job and its files; False if there is no job of that name."""
         with self._lock:
             job = self.jobs.pop(name, None)
             if job is None:
                 return False
             job.is_dropped = True
-            if job.state != "running":  # else the thread removes them when it is through
+            if job.state != "running":  # else the thread removes them when it has finished
                 shutil.rmtree(job.folder, ignore_errors=True)
         return True
 
@@ -267,7 +267,7 @@ class JobRunner:
     def _made(
         self, job: Job, options: RunOptions, top: int | None, least: float | None
     ) -> dict[str, Any]:
-        """Return what made the result, with names of files in place of their paths."""
+        """Return the provenance of the result, with names of files instead of their paths."""
         made = made_by(
             options, self.annotator.header, queries=job.spectra, model=self.model,
             top=top, min_probability=least,
@@ -279,7 +279,7 @@ class JobRunner:
 
 
 def _named(result: QueryResult) -> QueryResult:
-    """Return a result whose query is of a file, not of a place on this machine."""
+    """Return a result whose query has the name of its file, not the path on this machine."""
     query = result.query
     if query is None:
         return result
@@ -291,23 +291,23 @@ def _named(result: QueryResult) -> QueryResult:
 
 
 class Guard:
-    """Lets in whoever has the token or comes from a page of this server, with bodies of a size.
+    """Admits requests with the token or from a page of this server, with bodies of limited size.
 
     Parameters
     ----------
     app
-        What is guarded.
+        The application behind it.
     token
-        None: no token is asked for, and only names of this machine may be called.
+        None: no token is required, but the request must address this machine by a local name.
     most
-        Bytes of a request's body.
+        Largest size of a request's body in bytes.
     """
 
     def __init__(self, app: ASGIApp, token: str | None, most: int) -> None:
         self._app, self._token, self._most = app, token, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what is refused; hand on the rest."""
+        """Answer refused requests; pass on the others."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -331,7 +331,7 @@ class Guard:
     def _refused(self, request: Request) -> Response | None:
         host = re.sub(r":\d+$", "", request.headers.get("host", "")).strip("[]")
         if self._token is None and host not in LOOPBACK:
-            # A page from elsewhere may give its own name this machine's address.
+            # A foreign page may let its own name resolve to this machine's address.
             return _error(403, "this server answers to names of this machine only")
         origin = request.headers.get("origin")
         if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
@@ -353,9 +353,9 @@ def create_app(runner: JobRunner, *, token: str | None = None) -> Starlette:
     Parameters
     ----------
     runner
-        What ranks.
+        Ranks the jobs.
     token
-        What each request must bring; None: only this machine is served.
+        The token that each request must have; None: only this machine is served.
     """
 
     @asynccontextmanager
@@ -376,14 +376,14 @@ def create_app(runner: JobRunner, *, token: str | None = None) -> Starlette:
 
 
 async def _keep_interrupts() -> None:
-    """Take Ctrl-C back from RDKit again and again, which jobs use in a thread of their own."""
+    """Restore the handler of Ctrl-C regularly, as RDKit replaces it in the thread of the jobs."""
     while True:
         take_interrupts()
         await asyncio.sleep(_INTERRUPTS_EVERY)
 
 
 class _Routes:
-    """What a runner answers to each request."""
+    """A runner's answers to requests."""
 
     def __init__(self, runner: JobRunner) -> None:
         self._runner = runner
@@ -453,7 +453,7 @@ _TEXTS = ("ion_mode", "assume_adduct", "assume_ion_mode", "try_adducts", "merge_
 
 
 async def _submitted(request: Request, runner: JobRunner) -> str:
-    """Store what a form brings and queue it; return the job's name."""
+    """Store the files of a form and queue a job; return its name."""
     async with request.form(max_files=_MOST_FILES, max_fields=_MOST_FILES) as form:
         spectra = [f for f in form.getlist("spectra") if isinstance(f, UploadFile) and f.filename]
         given = form.get("candidates")
@@ -515,7 +515,7 @@ def _options(texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 async def _stored(file: UploadFile, folder: Path) -> Path:
-    """Store an upload under its own name, as far as that is harmless; never over another."""
+    """Store an upload under its own name, without unsafe characters, and never over another."""
     name = _UNSAFE_CHARACTER.sub("_", Path((file.filename or "").replace("\\", "/")).name).lstrip(
         "."
     )[-100:]

@@ -38,7 +38,7 @@ _SETTINGS = {
     "adducts": "filter.adducts",
     "instrument_types": "filter.instrument_types",
 }
-"""Settings by the options that stand for them."""
+"""Settings, by the options that set them."""
 
 
 @click.command(cls=Command)
@@ -219,7 +219,7 @@ def train(
         structures,
         fragment_score,
     )
-    # Before hours of work, not after them.
+    # Checked before hours of work, not after them.
     require_free(output, resume=resume, force=force)
     require_paths(
         {**files.inputs, "--config": config_file},
@@ -232,7 +232,7 @@ def train(
     from specvae.annotation.training.run import train as run
     from specvae.vae.parallel import started_by_torchrun
 
-    # Of processes that torchrun started, one speaks.
+    # If torchrun started several processes, only one prints.
     is_first = started_by_torchrun().is_first
     progress = Console() if is_first else Silence()
     header = run(
@@ -268,6 +268,7 @@ def _config(
         if options[option] not in (None, ()):
             values[setting] = options[option]
     values |= parse_assignments(assignments)
-    # The preset comes first, and some of its settings depend on the kind; both may be set anywhere.
+    # The preset is applied first, and some of its settings depend on the kind; both may be set in
+    # any of these places.
     start = preset_config(str(values.get("preset", "small")), str(values.get("model.kind", "svae")))
     return override(start, values)
