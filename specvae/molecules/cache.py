@@ -1,4 +1,4 @@
-"""Fingerprints kept on disk, so that none is computed twice.
+"""Fingerprints stored on disk, so that none is computed twice.
 
 One folder per layout holds HDF5 parts that are written once, under a temporary name, and never
 changed: a process that is killed leaves no half-written part, and several processes may store at
@@ -45,7 +45,7 @@ def default_cache_directory() -> Path:
 
 
 def digest(said: str | bytes) -> bytes:
-    """Return what is kept under a text, or under bytes, in a cache."""
+    """Return the digest under which an entry for a text, or for bytes, is stored in a cache."""
     data = said.encode() if isinstance(said, str) else said
     return hashlib.blake2b(data, digest_size=_KEY_BYTES).digest()
 
@@ -58,12 +58,12 @@ def halves(digests: Iterable[bytes]) -> NDArray[np.uint64]:
 def find(
     first: NDArray[np.uint64], second: NDArray[np.uint64], wanted: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return which of the digests wanted are among others, and where, each int64 (n_found,).
+    """Return which of the wanted digests are among others, and their places, int64 (n_found,) each.
 
     Parameters
     ----------
     first, second
-        Their halves, uint64 (n,), n > 0, by ascending first halves.
+        Halves of the other digests, uint64 (n,), n > 0, by ascending first halves.
     wanted
         Halves of the digests wanted, uint64 (n_wanted, 2).
     """
@@ -79,9 +79,9 @@ class FingerprintCache:
     Parameters
     ----------
     directory
-        Where the cache lies; None for `default_cache_directory`. It is made when first needed. A
-        folder that cannot be written to is no error: what was stored is then known to this object
-        alone.
+        The folder of the cache; None for `default_cache_directory`. It is made when first needed. A
+        folder that cannot be written to is no error: fingerprints are then stored in this object
+        only.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -92,7 +92,7 @@ class FingerprintCache:
     def lookup(
         self, layout_key: str, identities: Sequence[str | bytes], n_bytes: int
     ) -> dict[str | bytes, NDArray[np.uint8]]:
-        """Return the fingerprints that are there, uint8 (n_bytes,), by identity.
+        """Return the stored fingerprints, uint8 (n_bytes,), by identity.
 
         Parameters
         ----------
@@ -183,7 +183,7 @@ class _Part(NamedTuple):
 
     @classmethod
     def write(cls, path: Path, keys: NDArray[np.uint64], packed: NDArray[np.uint8]) -> _Part:
-        """Write a part; a key that is there twice is kept once."""
+        """Write a part; a key that occurs twice is kept once."""
         keys, place = np.unique(keys, axis=0, return_index=True)
         n_at_once = min(_ROWS_AT_ONCE, len(keys))
         with atomic_path(path) as temporary, written_hdf5(temporary) as file:
@@ -217,9 +217,9 @@ class _Part(NamedTuple):
     def rows(
         self, keys: NDArray[np.uint64], n_bytes: int
     ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Return the places of those of some keys that are here, and their rows.
+        """Return the places of those keys that this part has, and their rows.
 
-        There are none where rows are of another length, or the file is gone or not sound.
+        It returns none if rows have another length, or the file is gone or damaged.
         """
         place, row = find(self.keys[:, 0], self.keys[:, 1], keys)
         packed = np.zeros((len(place), n_bytes), np.uint8)
@@ -243,7 +243,7 @@ class _Part(NamedTuple):
 
 
 _UNSOUND = (OSError, KeyError, AttributeError, TypeError, ValueError, IndexError)
-"""What h5py raises where a file is not one of ours."""
+"""The errors that h5py raises for a file that is not of this program."""
 
 
 def _remove(path: Path) -> None:

@@ -21,7 +21,7 @@ from specvae.progress import Progress
 from specvae.report import ReadReport
 
 _CHECKED_ROWS = 16_384
-_FAR_ROWS = 1024  # that lie between two rows of a pool which are read apart
+_FAR_ROWS = 1024  # rows of a pool with so many others between them are read separately
 
 
 class CandidatePool:
@@ -93,7 +93,7 @@ class CandidatePool:
 
     @property
     def exact_mass(self) -> NDArray[np.float64]:
-        """Exact masses, ascending, float64 (n_rows,), Da; none are left when it is closed."""
+        """Exact masses, ascending, float64 (n_rows,), Da; none once the pool is closed."""
         return self._file.exact_mass
 
     def __len__(self) -> int:
@@ -111,12 +111,12 @@ class CandidatePool:
 
     @property
     def is_current(self) -> bool:
-        """Whether its fingerprints are of structures that were standardised as they are now."""
+        """Whether its structures were standardised by the present rules."""
         return int(self._file.attributes.get("standard_version", 1)) == STANDARD_VERSION
 
     @property
     def has_checksums(self) -> bool:
-        """Whether damage is noticed: pools of the first format have none."""
+        """Whether it has checksums; pools of the first format have none."""
         return self._file.has_checksums
 
     @property
@@ -176,7 +176,7 @@ class CandidatePool:
         return self.slice(*self._file.window(neutral_mass - width, neutral_mass + width))
 
     def n_within(self, neutral_mass: float, ppm: float) -> int:
-        """Return of how many structures the exact mass is at most `ppm` away."""
+        """Return the number of structures whose exact mass is at most `ppm` away."""
         width = abs(neutral_mass) * ppm * 1e-6
         first, end = self._file.window(neutral_mass - width, neutral_mass + width)
         return int(end - first)

@@ -50,10 +50,10 @@ class CandidateSet:
     fingerprint
         Packed fingerprints, shape (n, n_bytes), or None if there are none yet.
     pool_row
-        Where each stands in the pool that it comes from, shape (n,), or None.
+        The row of each in the pool that it comes from, shape (n,), or None.
     ion
-        By which of its query's possible ion species each has the mass, shape (n,), or None for the
-        only one.
+        For each candidate the number of the query's ion species for which it has the mass, shape
+        (n,), or None if there is one species only.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class CandidateSet:
         return self.select(np.sort(self._by_mass[first:end]))
 
     def n_within(self, neutral_mass: float, ppm: float) -> int:
-        """Return of how many rows the exact mass is at most `ppm` parts per million away."""
+        """Return the number of rows whose exact mass is at most `ppm` parts per million away."""
         first, end = _mass_window(self._sorted_mass, neutral_mass, ppm)
         return int(end - first)
 
@@ -212,7 +212,7 @@ class CandidateSet:
     def for_query(self, query_id: str) -> CandidateSet:
         """Return the rows of one query in file order; all rows if the set has no query ids.
 
-        Of the second spectrum of one name, ``ID#2``, those of ``ID`` if it has none of its own.
+        The second spectrum of one name, ``ID#2``, gets the rows of ``ID`` if it has none itself.
         """
         if self.query_id is None:
             return self
@@ -222,14 +222,15 @@ class CandidateSet:
     def deduplicate(self, mass: float | None = None) -> CandidateSet:
         """Keep one row of each first block: stereoisomers count as one candidate.
 
-        It has the identifiers of all that have its mass, and the first name, as in a pool. A
+        The row gets the identifiers of all rows of its mass, and the first name, as in a pool. A
         structure for which no InChI can be computed is identified by its SMILES.
 
         Parameters
         ----------
         mass
             Neutral mass of the query, Da: of isotopologues, which share a first block, the nearest
-            is kept. Of rows equally near to 1 mDa, and without a mass, the first is.
+            one is kept. Of rows that are equally near to 1 mDa, or if no mass is given, the first
+            one is kept.
         """
         rows = np.arange(len(self))
         if mass is not None:
@@ -281,10 +282,10 @@ def usable_structures(
     n_jobs: int | None = 1,
     cache: StructureCache | None = None,
 ) -> list[tuple[CandidateSet, int]]:
-    """Return of each set the candidates whose structures can be parsed, and how many cannot.
+    """Return the candidates of each set whose structures can be parsed, and how many cannot.
 
-    All of a table can. A pool may have been written by a version that accepted more. What several
-    sets have in common is parsed once.
+    All structures of a table can. A pool may have been written by a version that accepted more. A
+    structure of several sets is parsed once.
 
     Parameters
     ----------
@@ -367,8 +368,8 @@ def read_candidates(
     cache
         Where structures are looked up and kept; None for no cache.
     screen
-        Knows the masses of the queries: rows of a long table that have none of them are neither
-        parsed nor candidates, and the report counts them. It has no effect where candidates go by
+        Knows the masses of the queries: rows of a long table with another mass are not parsed and
+        are no candidates, and the report counts them. It has no effect if candidates are listed by
         ``query_id``. None: all rows are parsed.
 
     Raises
@@ -421,7 +422,7 @@ def _table(path: Path, rows: list[Row], report: ReadReport) -> CandidateSet:
 
 
 def _with_own_keys(rows: list[Row], report: ReadReport) -> list[Row]:
-    """Return rows, without their InChIKey where it is another structure's."""
+    """Return rows without InChIKeys that belong to other structures."""
     molecules = with_own_keys([row.molecule for row in rows])
     for place, molecule in enumerate(molecules):
         if molecule is not rows[place].molecule:

@@ -1,4 +1,4 @@
-"""Charges that InChI leaves open: those of pyridinium and its kin, and of dioxides of diazines.
+"""Charges whose place InChI leaves open: of pyridinium and similar ions, and diazine dioxides.
 
 The InChI of 4-hydroxy-1-methylpyridinium is that of 1-methyl-4-pyridone and a proton (``/p+1``),
 and that of a 4-aminopyridinium an imine's. RDKit puts the proton on the nitrogen that bears three
@@ -21,7 +21,7 @@ from rdkit import Chem
 _PROTONATED = Chem.MolFromSmarts("[NX4;+;H1;R]")
 _IMINIUM = Chem.MolFromSmarts("[NX3;+;!H0]=[#6]")
 _ENOL = Chem.MolFromSmarts("[OX2H]-[C]=[C;R]")
-# What would take a proton rather: an aliphatic amine. And what a proton would leave rather.
+# Groups that would sooner take a proton, such as an aliphatic amine, and that would sooner lose it.
 _AMINE = Chem.MolFromSmarts("[$([NX3]),$([NX4+;!H0]);!$(N=*);!$(N*=*);!$(N~[!#6;!#1]);!$(N-c)]")
 _AROMATIC_NH = Chem.MolFromSmarts("[nH]")
 _OXO = Chem.MolFromSmarts("[OX1;+0]=[#7X3;+;R]")
@@ -138,7 +138,7 @@ def _is_tertiary(atom: Chem.Atom) -> bool:
 
 
 def _is_ketone(atom: Chem.Atom) -> bool:
-    """Whether an atom is the oxygen of a ketone or of its kin, not of an amide or ester."""
+    """Return whether an atom is a carbonyl oxygen, but not that of an amide or ester."""
     is_plain = atom.GetSymbol() == "O" and atom.GetFormalCharge() == 0
     return is_plain and atom.GetDegree() == 1 and not _is_of_acid(atom)
 

@@ -1,9 +1,9 @@
 """Entries of bytes kept on disk by their digests.
 
-A part is a file that is written once, under a temporary name: sorted keys, where each entry ends,
-entries. It is mapped into memory, so that a run reads what it asks for only, and each entry is
-compared with a checksum: what is damaged is not there. Where there are too many entries, the parts
-that were not used for longest go.
+A part is a file that is written once, under a temporary name: sorted keys, ends of the entries,
+entries. It is mapped into memory, so that a run reads the requested entries only. Each entry is
+compared with a checksum; damaged entries are ignored. If there are too many entries, the parts that
+were not used for the longest time are removed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from specvae.files import atomic_path
 from specvae.molecules.cache import find, halves
 
 MOST_ENTRIES = 1_000_000
-"""That a store keeps, each in some 500 bytes."""
+"""The most entries of a store, some 500 bytes each."""
 
 _MAGIC_BYTES = 24
 _SUM_BYTES = 8
@@ -45,10 +45,10 @@ class EntryStore:
     Parameters
     ----------
     directory
-        Where it lies. It is made when first needed. A folder that cannot be written to is no error:
-        nothing is kept then.
+        The folder of the store. It is made when first needed. A folder that cannot be written to is
+        no error: nothing is stored then.
     kind
-        What the entries are, in a word: its files begin with it.
+        The kind of entries, in a word, with which names of files begin.
     """
 
     def __init__(self, directory: Path, kind: str) -> None:
@@ -57,7 +57,7 @@ class EntryStore:
         self._unsaved: dict[bytes, bytes] = {}
         self._parts: list[_Part] = []
         with suppress(OSError):
-            # Of several entries of a key the same: the newest part is asked first.
+            # If parts have entries of one key, that of the newest part is taken.
             for path in sorted(self.directory.glob("part-*.bin"), key=_age):
                 part = _opened(path, self._magic)
                 if part is not None:
@@ -84,7 +84,7 @@ class EntryStore:
             self.save()
 
     def save(self) -> None:
-        """Write what was put in, if it is worth a file."""
+        """Write the new entries, if there are enough for a file."""
         unsaved, self._unsaved = self._unsaved, {}
         if len(unsaved) < _FEWEST:
             return
@@ -145,7 +145,7 @@ def _opened(path: Path, magic: bytes) -> _Part | None:
 
 
 def _mapped(path: Path, magic: bytes) -> _Part | None:
-    """Return what is in a part, None if it is not whole; nothing holds the file then."""
+    """Return the contents of a part, None if it is incomplete; the file is closed then."""
     with suppress(ValueError, IndexError):
         # As a plain array: a slice of a memmap takes longer than what is in it.
         content = np.asarray(np.memmap(path, np.uint8, "r"))

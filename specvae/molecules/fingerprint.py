@@ -37,7 +37,7 @@ __all__ = [
     "unpack",
 ]
 
-# Erythromycin, a flavin dinucleotide and a sulfonylurea: most blocks have bits on in one of them.
+# Erythromycin, a flavin dinucleotide and a sulfonylurea: one of them sets bits of most blocks.
 _PROBES = (
     (
         "CCC1OC(=O)C(C)C(OC2CC(C)(OC)C(O)C(C)O2)C(C)C(OC2OC(C)CC(N(C)C)C2O)C(C)(O)CC(C)C(=O)C(C)"
@@ -95,7 +95,7 @@ class FingerprintLayout:
         return tuple(found)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Prepared patterns stay behind, and of a layout that every process has all but its name.
+        # Prepared patterns are not pickled; of a layout that every process has, only the name is.
         if _is_shipped(self):
             return get_layout, (self.name,)
         return FingerprintLayout, (self.name, self.version, self.columns)
@@ -155,7 +155,7 @@ class FingerprintLayout:
         return hashlib.sha256(self.compute(probes).tobytes()).hexdigest()
 
     def mismatch(self, **stored: object) -> str | None:
-        """Return in which attribute fingerprints that were stored differ from these, or None.
+        """Return the attribute in which stored fingerprints differ from these, or None.
 
         Parameters
         ----------
@@ -178,7 +178,7 @@ class FingerprintLayout:
     ) -> NDArray[np.bool_]:
         """Return the bits of molecules, shape (n_molecules, n_bits).
 
-        `known` has what other layouts computed of them, by the names of blocks, and gets the rest.
+        `known` has the bits of blocks that other layouts computed, by name; new ones are added.
         """
         known = {} if known is None else known
         matcher, with_pattern, computed = self._plan
@@ -227,7 +227,7 @@ class FingerprintLayout:
 
 
 def _in_a_row(places: list[int]) -> slice | NDArray[np.intp]:
-    """Return places as a slice if they are one behind the other: that is quicker to copy."""
+    """Return places as a slice if they are consecutive, as a slice is quicker to copy."""
     run = slice(places[0], places[0] + len(places))
     return run if places == list(range(run.start, run.stop)) else np.array(places, np.intp)
 
@@ -274,7 +274,7 @@ def compute_all(
 ) -> list[NDArray[np.uint8]]:
     """Compute fingerprints of several layouts; see `FingerprintLayout.compute`.
 
-    What they ask of a molecule is taken from RDKit once.
+    Data that several layouts need of a molecule are taken from RDKit once.
     """
     parsed = list(_parsed(molecules))
     packed = [np.zeros((len(parsed), layout.n_bytes), dtype=np.uint8) for layout in layouts]
@@ -336,11 +336,11 @@ def all_fingerprints(
     Parameters
     ----------
     molecules
-        Molecules, or SMILES, which are parsed. Each is computed once, however often it stands here
-        or stood in an earlier call with the same cache; so is each structure, in whatever spelling,
-        where SMILES are given or known (`Molecule.identity`).
+        Molecules, or SMILES, which are parsed. Each is computed once, even if it occurs several
+        times or in an earlier call with the same cache; so is each structure in several spellings,
+        if SMILES are given or known (`Molecule.identity`).
     layouts
-        The bits wanted. What they ask of a molecule is taken from RDKit once.
+        The layouts. Data that several of them need of a molecule are taken from RDKit once.
     cache
         Where fingerprints are looked up and kept; None for no cache.
     n_jobs
@@ -410,7 +410,7 @@ def _parsed(molecules: Sequence[str | Molecule]) -> Iterator[Molecule]:
 
 
 class _Shelf:
-    """A cache for one layout that collects what is put in before storing it; or no cache."""
+    """A cache for one layout that collects fingerprints before it stores them; or no cache."""
 
     def __init__(self, layout: FingerprintLayout, cache: FingerprintCache | None) -> None:
         self._layout = layout
@@ -418,7 +418,7 @@ class _Shelf:
         self._unsaved: dict[str | bytes, NDArray[np.uint8]] = {}
 
     def get(self, identities: Sequence[str | bytes]) -> dict[str | bytes, NDArray[np.uint8]]:
-        """Return the fingerprints that are there."""
+        """Return the stored fingerprints."""
         if self._cache is None:
             return {}
         return self._cache.lookup(self._layout.key, identities, self._layout.n_bytes)
@@ -430,7 +430,7 @@ class _Shelf:
             self.save()
 
     def save(self) -> None:
-        """Store what was collected."""
+        """Store the collected fingerprints."""
         if self._cache is not None and self._unsaved:
             packed = np.stack(list(self._unsaved.values()))
             self._cache.store(self._layout.key, list(self._unsaved), packed)

@@ -3,9 +3,9 @@
 The combinatorial fragmenter of MetFrag (doi:10.1186/1471-2105-11-148,
 doi:10.1186/s13321-016-0115-9), in steps: a step takes a connected piece, cuts one bond that holds
 it together or two bonds that do so jointly (a ring is opened), and leaves two connected pieces,
-each of which may be broken again. What is cut in reaching a piece are exactly the bonds between its
-atoms and all others, so that a set of atoms says everything about a fragment but the number of
-steps; the smallest number is kept.
+each of which may be broken again. The bonds that are cut to reach a piece are exactly those between
+its atoms and all others. So a fragment is defined by its set of atoms and the number of steps, of
+which the smallest is kept.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class FragmentTable:
             Number of steps. Pieces that one step yields are broken before those of two steps, and
             those whose cut bonds are weakest first.
         max_fragments
-            Number of fragments, the molecule among them, at which it ends.
+            The search ends at so many fragments, including the molecule.
 
         Raises
         ------
@@ -168,7 +168,8 @@ class FragmentTable:
         steps; its open valences, and whether their number is odd; its charge; whether it lacks one,
         two or three heavy atoms; log of the heavy atoms of the molecule.
 
-        `specvae.annotation.evidence.fragment_rows` sums what is learned of them without this table.
+        `specvae.annotation.evidence.fragment_rows` computes learned sums of these numbers without
+        this table.
         """
         atoms, bonds = self.graph.atoms, self.graph.bonds
         member, cut, sums = self._member, self._cut, self._sums

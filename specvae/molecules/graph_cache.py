@@ -28,7 +28,7 @@ class GraphCache:
         self._store = EntryStore(folder / "graphs" / name, "graphs")
 
     def lookup(self, identities: Sequence[str | bytes]) -> list[bytes | None]:
-        """Return the graphs of molecules with these; None for what is not kept."""
+        """Return the stored graphs for these texts or identities; None where there is none."""
         found = self._store.lookup(map(digest, identities))
         return [found.get(row) for row in range(len(identities))]
 

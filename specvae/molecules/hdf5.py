@@ -1,4 +1,4 @@
-"""HDF5 files that are written: where the disk is full, that is told, and nothing else happens."""
+"""HDF5 files for writing, in which a full disk gives an error message and no crash."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import h5py
 
 
 class WrittenFile:
-    """The file that HDF5 writes to, which keeps the system's first error to itself.
+    """The file that HDF5 writes to; it stores the system's first error instead of raising it.
 
-    HDF5 that cannot write what it holds cannot close its file either, and from then on may end the
-    process by a segmentation fault. So it is told that all is written; what is not is kept here, to
-    be read back, until the file is closed and the error can be raised.
+    If HDF5 cannot write its data, it cannot close its file either, and may later crash the process
+    by a segmentation fault. So each write is reported as successful. Data that could not be written
+    are kept in memory, to be read back, until the file is closed and the error is raised.
 
     Parameters
     ----------
     path
-        The file; what stood there is gone.
+        The file; an existing one is replaced.
     options
         Those of `h5py.File`.
     """
@@ -56,21 +56,21 @@ class WrittenFile:
         if self._error is not None:
             raise self._error
 
-    # What h5py asks of a file.
+    # The methods of a file that h5py needs.
 
     def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place, which may be the end."""
+        """Move to a position, which may be relative to the end."""
         if whence == os.SEEK_END:
             place += self._size()
         self._place = place
         return place
 
     def tell(self) -> int:
-        """Return the place."""
+        """Return the position."""
         return self._place
 
     def readinto(self, buffer: memoryview) -> int:
-        """Read at the place, and what is not written as if it were."""
+        """Read at the position, including data that could not be written."""
         size, first = len(buffer), self._place
         self._stream.seek(first)
         found = self._stream.read(size) or b""
@@ -82,13 +82,13 @@ class WrittenFile:
         return size
 
     def read(self, size: int) -> bytes:
-        """Read at the place; h5py knows a file by this."""
+        """Read at the position; h5py recognises a file by this method."""
         data = bytearray(size)
         self.readinto(memoryview(data))
         return bytes(data)
 
     def write(self, data: memoryview) -> int:
-        """Write at the place, or keep what cannot be written."""
+        """Write at the position, or keep data that cannot be written."""
         place, rest = self._place, memoryview(data)
         self._place += len(rest)
         if self._error is None:
@@ -104,7 +104,7 @@ class WrittenFile:
         return len(data)
 
     def truncate(self, size: int) -> None:
-        """Let the file have a size."""
+        """Set the size of the file."""
         if self._error is None:
             try:
                 self._stream.truncate(size)
@@ -112,7 +112,7 @@ class WrittenFile:
                 self._error = error
 
     def flush(self) -> None:
-        """Do nothing: nothing waits here."""
+        """Do nothing, as there is no buffer."""
 
     def _size(self) -> int:
         size = os.fstat(self._stream.fileno()).st_size

@@ -1,4 +1,4 @@
-"""Inner salts with several acid groups: one of them has the charge, whoever wrote the structure.
+"""Inner salts with several acid groups: which group has the charge, in all spellings.
 
 Databases, and InChI as RDKit reads it, deprotonate either acid of glutarylcarnitine. The strongest
 acid is taken here: sulfonic acids and sulfates, then phosphates, then carboxylic acids; of equal

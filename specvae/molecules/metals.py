@@ -30,8 +30,8 @@ MAY_HAVE_METAL_BONDS = re.compile(f"{_IN_SALTS_TEXT.pattern}|{_MAY_BE_DATIVE.pat
 _DATIVE = Chem.MolFromSmarts("[*]->[*]")
 _ACID_DEGREES = {8: 2, 16: 2, 34: 2, 9: 1, 17: 1, 35: 1, 53: 1}
 
-# Ions of these are complexes wherever they are met, ions of others where two nitrogens or carbons
-# bear their negative charges for them (porphyrins, cyclopentadienyls, cyanides, carbonyls), or one
+# Ions of these metals are always taken as complexes. Ions of others are if two nitrogens or
+# carbons bear the negative charges (porphyrins, cyclopentadienyls, cyanides, carbonyls), or one
 # beside three imines (corrins).
 _ALWAYS_COMPLEX = frozenset({43, 44, 45, 46, 75, 76, 77, 78, 79, *range(57, 72)})
 _LIGAND_CHARGE = Chem.MolFromSmarts("[$([#6-,#7-]);!$([#6,#7]~[+]),$([#6-]#[#8+])]")
@@ -90,7 +90,7 @@ def _without_dative_bonds(mol: Chem.Mol) -> Chem.Mol:
 
 
 def _as_ions(mol: Chem.Mol) -> Chem.Mol:
-    """Return a salt that is written with bonds to its metal as one of ions, or else the same."""
+    """Return a salt that is written with bonds to its metal as ions, or else the same molecule."""
     bonds = []
     for atom in mol.GetAtoms():
         number = atom.GetAtomicNum()

@@ -3,7 +3,7 @@
 Of a structure of several components the largest organic one is kept
 (`specvae.molecules.standard`), which is the drug in most salts. In pyrantel pamoate, choline
 tartrate and trifluoroacetates of small amines it is the counter-ion, and of two drugs in one
-tablet it is one of them. What may be the query's compound is a candidate of its own.
+tablet it is one of them. Each component that may be the query's compound becomes a candidate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from specvae.report import ReadReport
 
 ANOTHER_COMPONENT = "another organic component of a salt or mixture is a candidate, too"
 
-_FEWEST_ATOMS = 4  # but hydrogen; smaller components are solvents and acids of no interest
+_FEWEST_ATOMS = 4  # heavy atoms; smaller components are solvents and acids of no interest
 _LONGEST = 1000  # characters; a longer list of components is a mixture, or worse
 _ATOM = re.compile(r"\[\d*([A-Z][a-z]?|[a-z])[^]]*\]|(Cl|Br|[BCNOPSFIbcnops])")
 # Complexes of other metals may be kept whole.
@@ -62,11 +62,11 @@ _COUNTER_IONS = """
 def with_other_components(
     rows: Iterator[tuple[int, Cells]], report: ReadReport
 ) -> Iterator[tuple[int, Cells]]:
-    """Yield rows, and behind those of salts and mixtures one for each other organic component.
+    """Yield rows, and behind each salt or mixture a row for each other organic component.
 
-    Not for one that is a usual counter-ion or solvent, unless the largest, which is kept, is one,
-    too. A row that names its query has others only where the largest is a counter-ion: which of two
-    drugs is listed for it is known.
+    Usual counter-ions and solvents get no row, unless the largest component, which is kept, is one
+    too. A row that names its query gets further rows only if its largest component is a
+    counter-ion, as the compound that is listed for a query is known.
     """
     for number, cells in rows:
         yield number, cells
@@ -83,13 +83,13 @@ def atoms_of_text(smiles: str) -> list[str]:
 
 
 def without_larger_counter_ion(smiles: str) -> str:
-    """Return what a salt is of whose counter-ion is larger; any other SMILES as it is."""
+    """Return the compound of a salt with a larger counter-ion; any other SMILES as it is."""
     others = _others(smiles, is_of_query=True)
     return others[0] if len(others) == 1 else smiles
 
 
 def _written(cells: Cells) -> str:
-    """Return the SMILES of a row, of a salt that is an InChI alone what that says; else ""."""
+    """Return the SMILES of a row; for a salt with an InChI only, the SMILES of that; else ""."""
     smiles = cells.smiles.strip("\"' ")
     if not says_nothing(smiles):
         return smiles

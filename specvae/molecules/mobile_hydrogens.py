@@ -41,7 +41,7 @@ _MOST_FORMS = 6  # of a group that are compared with the InChI as written
 # Each pattern below holds one of these atoms, which many natural products lack.
 _NEEDED = Chem.MolFromSmarts("[#7,#16,#34]")
 
-# What is no atom of these patterns has its hydrogens where they belong.
+# Atoms outside these patterns have their hydrogens in the right place.
 _SUSPECT = Chem.MolFromSmarts(
     "[$([OX2H1,SX2H1,SeX2H1]-[#6,#7]=[#7,S,Se]),"
     "$([#7X3;!H0;+0]-[#6,#7]=[#7X2;+0]),"
@@ -49,14 +49,14 @@ _SUSPECT = Chem.MolFromSmarts(
     "$([OX2H1,SX2H1,SeX2H1]-c:a:a:[n;H1,X2]),"
     "$([#7X2;+0]=c)]"
 )
-# InChI takes metals off, and moves charges too: what it then makes of a group is not foreseen.
+# InChI removes metals and moves charges, so that its form of a group cannot be predicted.
 _UNUSUAL = Chem.MolFromSmarts("[!+0,!#1!#6!#7!#8!#9!#14!#15!#16!#17!#34!#35!#53]")
 _RING_HYDROGEN = Chem.MolFromSmarts("[nH]")
 _RING_PLACE = Chem.MolFromSmarts("[nX2;+0]")
 
 
 class Costs(NamedTuple):
-    """What a hydrogen costs at a site, or a double bond to it; and hydrogens at two neighbours."""
+    """The costs of a hydrogen at a site, a double bond to it, and hydrogens at two neighbours."""
 
     oxygen_hydrogen: float = 5.0
     sulfur_hydrogen: float = 3.0
@@ -82,7 +82,7 @@ def place_hydrogens(mol: Chem.Mol, inchi: str = "") -> Chem.Mol:
     mol
         Sanitised, of one component; it is not changed.
     inchi
-        The InChI that the molecule was read from, if it was: InChI is asked less often then.
+        The InChI that the molecule was read from, if any: fewer InChI are computed then.
     """
     if not may_be_elsewhere(mol):
         return mol
@@ -105,7 +105,7 @@ def place_hydrogens(mol: Chem.Mol, inchi: str = "") -> Chem.Mol:
     wanted = _first_block(mol)
     if found == wanted:
         return placed
-    # Some group of them is none by InChI's rules, at least not in that form.
+    # At least one of the groups is not mobile by InChI's rules, or not in that form.
     chosen: list[tuple[_Group, _Form | None]] = []
     for group in groups:
         for form in islice(_forms(group, ranks), _MOST_FORMS):
@@ -116,7 +116,7 @@ def place_hydrogens(mol: Chem.Mol, inchi: str = "") -> Chem.Mol:
 
 
 def may_be_elsewhere(mol: Chem.Mol) -> bool:
-    """Return whether a molecule may have mobile hydrogens, by what takes microseconds to ask."""
+    """Return whether a molecule may have mobile hydrogens, by a test of some microseconds."""
     return mol.HasSubstructMatch(_NEEDED) and (
         mol.HasSubstructMatch(_SUSPECT)
         or (mol.HasSubstructMatch(_RING_HYDROGEN) and mol.HasSubstructMatch(_RING_PLACE))
@@ -124,7 +124,7 @@ def may_be_elsewhere(mol: Chem.Mol) -> bool:
 
 
 def _is_certain(group: _Group, mol: Chem.Mol) -> bool:
-    """Return whether a group's hydrogens are mobile for InChI too, whatever is around it.
+    """Return whether a group's hydrogens are mobile by InChI's rules too, in any surroundings.
 
     They are in two cases: where the group is one atom with sites around it (not with two oxygens,
     as in carbamic acid, from which no hydrogen moves to another element), and in the rings of
@@ -195,11 +195,11 @@ class _Group:
     bonds
         Partners of each atom, by bonds that may be single or double.
     sites
-        Those that take a hydrogen or a double bond; all others need a double bond.
+        Atoms that take a hydrogen or a double bond; all others need a double bond.
     free
         The sites that have no double bond as written.
     cost
-        What a hydrogen costs at each site, minus what a double bond there does.
+        The cost of a hydrogen at each site, minus the cost of a double bond there.
     """
 
     bonds: dict[int, set[int]]
@@ -213,7 +213,7 @@ class _Group:
 
 
 class _Atom(NamedTuple):
-    """What is asked about an atom."""
+    """The properties of an atom that are needed here."""
 
     number: int
     charge: int
@@ -249,7 +249,7 @@ class _KekuleGraph(NamedTuple):
 
 
 _known_atoms: dict[bytes, _Atom] = {}
-"""Atoms by their records in RDKit's binary form: to ask for each of a molecule takes its time."""
+"""Atoms by their records in RDKit's binary form, as querying each atom of a molecule is slow."""
 
 
 def _kekule_graph(mol: Chem.Mol) -> _KekuleGraph:

@@ -36,9 +36,9 @@ _NUMBERS = struct.Struct("<dhHI")  # exact mass, charge, number of components, l
 class Molecule:
     """One structure after standardisation.
 
-    It is parsed once: whatever a later step needs is computed from it when first asked for. RDKit's
-    molecule is kept in binary form, some 400 bytes, as the object itself takes kilobytes and a
-    table of candidates has hundreds of thousands. Molecules are equal if their SMILES are.
+    It is parsed once: values that later steps need are computed from it when they are first used.
+    RDKit's molecule is kept in binary form, some 400 bytes, as the object itself takes kilobytes
+    and a table of candidates has hundreds of thousands. Molecules are equal if their SMILES are.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Molecule:
     written
         The SMILES that was parsed, "" where it was an InChI.
     notes
-        What was decided while it was parsed.
+        Decisions while it was parsed.
     """
 
     __slots__ = (
@@ -103,7 +103,7 @@ class Molecule:
     ) -> Molecule:
         """Parse one structure; see `standard_form` for its errors, and the class for `inchikey`.
 
-        `read` is what RDKit reads of a SMILES that `is_usual`, if that is known.
+        `read` is RDKit's molecule of a SMILES that `is_usual`, if it is known.
         """
         found = standard_form(smiles, inchi, read)
         molecule = cls(
@@ -118,7 +118,7 @@ class Molecule:
 
     def keep(self, name: str, mol: Chem.Mol) -> None:
         """Compute ``"smiles"`` or ``"formula"`` while RDKit's object is there."""
-        # To make it again takes a third as long.
+        # Making the object again takes a third of the time.
         if name == "smiles":
             self._smiles = Chem.MolToSmiles(mol)
         else:
@@ -190,10 +190,10 @@ class Molecule:
 
     @property
     def identity(self) -> str | bytes:
-        """What no other structure has: its SMILES if that is known, else its binary form.
+        """A key that no other structure has: its SMILES if that is known, else its binary form.
 
-        By the binary form the same structure with its atoms in another order is another one, but
-        SMILES take a third of the time of fingerprints.
+        The binary form differs if the atoms are in another order, but computing SMILES takes a
+        third of the time of fingerprints.
         """
         return self._binary if self._smiles is None else self._smiles
 
@@ -248,22 +248,23 @@ def exact_mass_of(mol: Chem.Mol) -> float:
 
 @lru_cache(maxsize=_MASSES_KEPT)
 def exact_mass_of_smiles(smiles: str) -> float:
-    """Return the same of a SMILES that can be parsed; those asked for are remembered."""
+    """Return the exact mass of a SMILES that can be parsed; results are cached."""
     return exact_mass_of(Chem.MolFromSmiles(smiles))
 
 
 @lru_cache(maxsize=_MASSES_KEPT)
 def average_mass_of_formula(formula: str) -> float:
-    """Return the mass in Da of a formula's atoms, over all isotopes as they are in nature."""
+    """Return the average mass of a formula in Da, over the natural isotopes."""
     weight = Chem.GetPeriodicTable().GetAtomicWeight
     return sum(weight(name) * int(number or 1) for name, number in _TERM.findall(formula))
 
 
 @lru_cache(maxsize=1 << 17)
 def blocks_of_inchi(inchi: str | None) -> frozenset[str]:
-    """Return the InChIKey first block of a standard InChI, none of any other text.
+    """Return the InChIKey first block of a standard InChI, none for any other text.
 
-    Of a salt there is also that of the structure without its counter-ions, as others name it so.
+    For a salt the first block of the structure without its counter-ions is returned too, as others
+    identify the salt by it.
     """
     if inchi is None or not inchi.startswith("InChI=1S/"):
         return frozenset()

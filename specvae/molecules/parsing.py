@@ -1,9 +1,9 @@
 """Many texts of structures, parsed together.
 
-Most SMILES are in standard form as they are written: RDKit reads them, nothing is to be done to
-them, and what is asked of them is asked of some at a time, which takes three quarters of the time.
-InChI of connections and hydrogens are read in compiled code where there are many. All others go
-one by one (`Molecule.parse`), and a test compares the results.
+Most SMILES are in standard form as they are written: RDKit reads them, and they need no change.
+Their properties are computed for several at a time, which takes three quarters of the time. If
+there are many InChI of connections and hydrogens only, compiled code reads them. All other texts
+are parsed one by one (`Molecule.parse`), and a test compares the results.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.standard import is_standard, is_usual, notes_beside
 
 Kept = Literal["smiles", "formula"]
-"""What may be computed of a molecule at once: later RDKit's object must be made again for it."""
+"""Properties that may be computed while parsing: later RDKit's object must be made again."""
 
 _TOGETHER = 16  # what RDKit keeps of more does not stay at hand; and Ctrl-C has to wait so long
 # To compile what reads plain InChI takes some ten seconds, once for all; it saves half a
@@ -47,7 +47,8 @@ def parse_together(
     texts
         SMILES and InChI of each, "" for none.
     kept
-        What is computed at once; None for nothing, as canonical SMILES take a third of the time.
+        The property that is computed at once; None for none, as canonical SMILES take a third of
+        the time.
     """
     plain = _read_plain(texts)
     found: list[Molecule | str] = []
@@ -61,7 +62,7 @@ def parse_together(
 def _parse_some(
     texts: Sequence[tuple[str, str]], plain: Sequence[tuple[str, bool]], kept: Kept | None
 ) -> list[Molecule | str]:
-    """Parse some structures; `plain` is what `_read_plain` says of them."""
+    """Parse some structures; `plain` is the result of `_read_plain` for them."""
     most = limits()
     written = [
         smiles if len(smiles) <= most.structure_characters and is_usual(smiles) else ""
@@ -93,7 +94,7 @@ def _parse_some(
 
 
 def _read(text: str) -> Chem.Mol | None:
-    """Return what `Chem.MolFromSmiles` does, in six tenths of its time where nothing is marked."""
+    """Return the result of `Chem.MolFromSmiles`, in 60 % of its time for unmarked SMILES."""
     if _MARKED.search(text) is not None:
         return Chem.MolFromSmiles(text)
     mol = Chem.MolFromSmiles(text, _AS_IT_STANDS)

@@ -1,7 +1,7 @@
-"""Pattern lists out of the installed scikit-fingerprints, without importing it.
+"""Pattern lists of the installed scikit-fingerprints, read without importing it.
 
-``import skfp.fingerprints`` takes seconds and loads torch where that is installed; the lists are
-plain data files of that package, which are read where they lie.
+``import skfp.fingerprints`` takes seconds and loads torch if that is installed; the lists are plain
+data files of that package, which are read from its folder.
 """
 
 from __future__ import annotations

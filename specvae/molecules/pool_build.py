@@ -1,10 +1,10 @@
 """Building a candidate pool: files of structures -> rows by rising mass, one for each compound.
 
-A file is read once and in pieces. What a piece gives (structures, keys, masses, fingerprints) is
-written to a folder beside the pool as soon as it is known, so that a build that was killed goes on
-where it was and computes nothing twice. Some pieces make a run, sorted by mass; when all files are
-read, the runs are merged a range of masses at a time. Memory depends neither on the number of
-structures nor on how many agree.
+A file is read once and in pieces. The results of a piece (structures, keys, masses, fingerprints)
+are written to a folder beside the pool as soon as they are computed, so that a build that was
+killed continues where it stopped and computes nothing twice. Several pieces are joined to a run,
+sorted by mass. When all files are read, the runs are merged one range of masses after the other.
+Memory depends neither on the number of structures nor on how many of them are equal.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def _folder_of(output: Path) -> Path:
 
 
 def kept_of(output: Path) -> str:
-    """Return what is to be said of a build that was interrupted, nothing if none of it is kept."""
+    """Return the message on a build that was interrupted, "" if nothing of it is kept."""
     folder = _folder_of(output)
     if not folder.is_dir() or not any(spans_in(folder)):
         return ""
@@ -197,7 +197,7 @@ def _earlier(path: Path, layouts: tuple[StoredLayout, ...]) -> PoolFile:
 
 
 def _require_plan(folder: Path, plan: Mapping[str, Any], progress: Progress) -> None:
-    """Go on with what is in the folder if it is of the same build, else begin anew."""
+    """Continue the build in the folder if it is the same one, else begin anew."""
     file, text = folder / _PLAN, json.dumps(plan, indent=1)
     if file.exists() and file.read_text(encoding="utf-8") == text:
         return
@@ -223,7 +223,7 @@ def _compute_all(
     engine: Engine,
     progress: Progress,
 ) -> int:
-    """Let every piece of the files be in the spool; return the number of usable rows."""
+    """Compute all pieces that the spool lacks; return the number of usable rows."""
     if spool.n_done:
         progress.log(
             f"going on with {spool.folder}: {counted(spool.n_done, 'rows are', 'row is')} done"
@@ -351,7 +351,7 @@ def _write(
     n_rows: int,
     progress: Progress,
 ) -> int:
-    """Write the pool of all that is known; return the number of structures."""
+    """Write the pool of all rows; return the number of structures."""
     sources: list[SortedRows] = spool.sources()
     n_earlier = n_known = 0
     if earlier is not None:

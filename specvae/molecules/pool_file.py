@@ -53,7 +53,7 @@ class PoolFile:
     Attributes
     ----------
     attributes
-        What is said of the pool as a whole.
+        The attributes of the whole pool.
     layouts
         Its fingerprints.
     exact_mass
@@ -109,7 +109,7 @@ class PoolFile:
         return len(self.exact_mass)
 
     def close(self) -> None:
-        """Close the file, and let go of its masses: Windows replaces no file that is in use."""
+        """Close the file and unmap its masses, as Windows replaces no file that is in use."""
         self.exact_mass = self.exact_mass[:0].copy()
         self._file.close()
 
@@ -291,7 +291,7 @@ class PoolFile:
             raise ValueError("nothing is stored")
 
     def _require_whole(self) -> None:
-        """Compare the digest of the attributes, of what masses are found by, and of all sums."""
+        """Compare the digest of attributes, masses and checksums with the stored one."""
         names = [""]
         if self.version >= 3:
             names = [MASS, TEXT, *(layout.name for layout in self.layouts)]

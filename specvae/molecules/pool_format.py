@@ -1,8 +1,8 @@
-"""What the file of a candidate pool holds: HDF5, with checksums that are compared when it is read.
+"""The format of the file of a candidate pool: HDF5, with checksums that are compared on reading.
 
-Texts are bytes beside the places where each ends, and attributes have a fixed length: HDF5's
-own texts of any length lie in a heap without checksums, in which a flipped bit can keep a reader
-busy for ever. The file's other structures are of the kind that HDF5 itself checks.
+Texts are stored as bytes with the ends of each, and attributes have a fixed length: HDF5's own
+texts of variable length are in a heap without checksums, in which a flipped bit can make a reader
+loop for ever. The other structures of the file are of the kind that HDF5 itself checks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DAMAGE = (
     AttributeError, IndexError, KeyError, MemoryError, OSError, OverflowError, RuntimeError,
     TypeError, ValueError,
 )  # fmt: skip
-"""What h5py raises where a file's bytes make no sense, and `PoolFile` where a checksum differs."""
+"""The errors of h5py on invalid bytes, and of `PoolFile` on a wrong checksum."""
 
 TEXTS = ("inchikey", "smiles", "name", "id", "formula")
 """Columns of text; the last one is of format 3."""
@@ -36,7 +36,7 @@ CHUNK_ROWS = 512
 """Rows that have one checksum."""
 
 KIND = "specvae candidate pool"
-"""The attribute that pools are known by."""
+"""The attribute by which pools are recognised."""
 
 DIGEST_SIZE = 16
 """Bytes of a checksum."""
@@ -146,7 +146,7 @@ class Texts(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[bytes]) -> Texts:
-        """Return what texts are joined to."""
+        """Return texts, joined."""
         return cls(np.cumsum([0, *map(len, values)], dtype=np.int64), b"".join(values))
 
     def parts(self, rows: slice) -> tuple[bytes, bytes]:

@@ -1,4 +1,4 @@
-"""What is known of a pool that is being built: pieces of its rows, on disk, sorted by mass."""
+"""Interim results of a pool that is being built: pieces of its rows, on disk, sorted by mass."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Ordinals = NDArray[np.int64]
 
 
 class SkippedRow(NamedTuple):
-    """A row that cannot be used: number of its file, its line, what it calls itself, why."""
+    """A row that cannot be used: number of its file, its line, its name, and why."""
 
     file: int
     line: int
@@ -42,7 +42,7 @@ class SkippedRow(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """What some rows of the files give.
+    """The results of some rows of the files.
 
     Attributes
     ----------
@@ -78,12 +78,12 @@ class SortedRows(Protocol):
 
 
 def rounded_mass(mass: float) -> int:
-    """Return a mass in Da as what masses are equal by, in units of 0.1 mDa."""
+    """Return a mass in Da as a whole number of 0.1 mDa, by which masses are compared."""
     return round(mass * _UNITS_PER_DALTON)
 
 
 def first_text(texts: Iterable[str]) -> str:
-    """Return the name of several rows of one compound: the first that there is."""
+    """Return the name of several rows of one compound: the first that is not empty."""
     return next((text for text in texts if text), "")
 
 
@@ -125,7 +125,7 @@ def merged_rows(ordinal: Ordinals, rows: PoolRows) -> tuple[Ordinals, PoolRows]:
 
 
 class Spool:
-    """The folder that holds what is known of a pool that is being built.
+    """The folder of the interim results of a pool that is being built.
 
     A file is named by the rows that it covers, so that a run takes the place of its pieces at once,
     however the process ends.
@@ -272,7 +272,7 @@ def _digest_of(columns: Mapping[str, NDArray[Any]]) -> str:
 
 
 def _described(path: Path) -> dict[str, Any] | None:
-    """Return what a file says of itself, None if it is not sound."""
+    """Return the header of a file, None if the file is damaged."""
     with suppress(*DAMAGE), h5py.File(path, "r") as file:
         columns = {name: file[name][()] for name in file}
         if file.attrs[_DIGEST].decode() == _digest_of(columns):

@@ -94,7 +94,7 @@ class PoolWriter:
             self._flush(self._n_waiting // CHUNK_ROWS * CHUNK_ROWS)
 
     def finish(self, attributes: Mapping[str, str | int]) -> int:
-        """Write what waits and what is said of the pool as a whole; return the number of rows."""
+        """Write the waiting rows and the attributes of the pool; return the number of rows."""
         self._flush(self._n_waiting)
         file = self._file
         masses = file.create_dataset("exact_mass", (self._n_rows,), MASS_TYPE)

@@ -1,4 +1,4 @@
-"""Identifiers of queries as tables write them, which may not be as the spectra have them."""
+"""Identifiers of queries in tables, which may be spelt differently from those of the spectra."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Mapping
 
 
 def listed_as(query_id: str, names: Container[str], forms: Mapping[object, str]) -> str | None:
-    """Return under which of a table's names a query stands, None if under none.
+    """Return the name of a query in a table, None if the table does not name it.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ _REPEATED = re.compile(r"#(?:[2-9]|[1-9]\d+)$")
 
 
 def by_form(names: Iterable[str]) -> dict[object, str]:
-    """Return names by what they have in common with other ways to write them.
+    """Return names by a form that is the same for other spellings of them.
 
     A spreadsheet writes the query 1 as 1.0. Names that look the same may differ in their blanks, in
     characters without width, and in how their accents are composed. Of several names of one form
@@ -67,7 +67,7 @@ def _form(query_id: str) -> object:
 
 
 def _composed(text: str) -> str:
-    """Return a text without what is not seen in it, such as U+200B, which web pages hold."""
+    """Return a text without invisible characters, such as U+200B, which web pages hold."""
     plain = unicodedata.normalize("NFKC", text)
     return " ".join("".join(c for c in plain if unicodedata.category(c) != "Cf").split())
 

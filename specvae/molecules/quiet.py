@@ -23,8 +23,8 @@ _quiet = _Quiet()
 def quiet_rdkit() -> Iterator[None]:
     """Keep RDKit's log lines off stderr, and Ctrl-C in Python's hands (`take_interrupts`).
 
-    Entering and leaving takes a tenth of what parsing a small molecule does: those who deal with
-    many enter it once for some of them. Within another one it does nothing.
+    Entering and leaving takes a tenth of the time of parsing a small molecule, so that callers with
+    many molecules enter it once for several of them. Within another one it does nothing.
     """
     if _quiet.is_entered:
         yield
@@ -39,7 +39,7 @@ def quiet_rdkit() -> Iterator[None]:
 
 
 def take_interrupts() -> None:
-    """Take SIGINT back from RDKit; in another thread than the main one, do nothing.
+    """Restore Python's handler of SIGINT, which RDKit replaces; only in the main thread.
 
     A substructure search of RDKit 2026.03 leaves RDKit's own handler of SIGINT behind, which
     swallows the first Ctrl-C for the rest of the process's life. Only the main thread may put

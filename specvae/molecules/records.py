@@ -1,8 +1,8 @@
-"""Atoms, bonds and rings of a molecule out of RDKit's binary form, without asking for each.
+"""Atoms, bonds and rings of a molecule, read from RDKit's binary form.
 
-RDKit takes a third of a microsecond for every question about an atom or a bond. Its binary form is
-one question for all of them. An atom's bytes there say all that RDKit knows of it but its place, so
-that what is asked about atoms can be asked once for each kind of bytes that is met.
+RDKit takes a third of a microsecond for each property of an atom or a bond. Its binary form gives
+all of them in one call. An atom's bytes there hold all that RDKit knows of it but its place, so
+that properties of atoms need to be computed only once for each distinct sequence of bytes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _sound: set[bytes] = set()
 
 
 class Records(NamedTuple):
-    """What the binary form of a molecule says.
+    """The contents of the binary form of a molecule.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ class Records(NamedTuple):
 
 
 def records_of(binary: bytes) -> Records | None:
-    """Take apart what ``mol.ToBinary()`` gives; None where it is not as it is known to be.
+    """Parse the result of ``mol.ToBinary()``; None if it is not of the known form.
 
-    So it is with another version of RDKit, queries, and more than 255 atoms.
+    The form differs for other versions of RDKit, queries, and more than 255 atoms.
     """
     n_atoms = int.from_bytes(binary[N_ATOMS:N_BONDS], "little")
     n_bonds = int.from_bytes(binary[N_BONDS : FIRST_ATOM - 2], "little")
@@ -72,7 +72,7 @@ def records_of(binary: bytes) -> Records | None:
 
 
 class _UnknownError(Exception):
-    """Something that is not known stands in the binary form."""
+    """The binary form holds something unknown."""
 
 
 def _atoms(binary: bytes, at: int, n: int) -> tuple[list[bytes], int]:
@@ -118,7 +118,7 @@ def _rings(binary: bytes, at: int) -> list[bytes]:
 
 
 def _require_sound(atom: bytes) -> None:
-    """Remember the bytes of an atom if they are as they are known to be."""
+    """Store the bytes of an atom if they are of the known form."""
     flags, properties = atom[1], int.from_bytes(atom[2:6], "little")
     if flags & ~USUAL_FLAGS or properties & ~_USUAL_PROPERTIES:
         raise _UnknownError

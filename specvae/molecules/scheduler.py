@@ -49,7 +49,7 @@ def parse_scheduler(text: str, purpose: str) -> Engine:
 class DaskEngine:
     """The workers of a scheduler.
 
-    What a worker that ends had in hand is given to another one; its results count once.
+    The batches of a worker that ends are given to another one; their results count once.
 
     Attributes
     ----------
@@ -75,9 +75,9 @@ class DaskEngine:
             return _n_threads(client)
 
     def in_order(self, function: Callable[[_T], _R], batches: Iterable[_T]) -> Iterator[_R]:
-        """Yield what a function returns for each batch, in their order.
+        """Yield the results of a function for batches, in their order.
 
-        No more than a few batches for each worker are taken ahead.
+        At most a few batches for each worker are taken in advance.
 
         Raises
         ------

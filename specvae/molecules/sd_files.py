@@ -95,9 +95,9 @@ def sd_cells(path: Path, stream: Iterable[str], report: ReadReport) -> Iterator[
 
 
 def _set_head(record: list[str]) -> None:
-    """Give a record the three lines before its counts that it has to have.
+    """Make sure that a record has the three lines of its head before its counts.
 
-    Where files were joined, blank lines may stand before it, and editors drop those of its head.
+    Where files were joined, blank lines may precede it, and editors drop blank lines of the head.
     """
     place = next((n for n, line in enumerate(record[:12]) if _COUNTS.fullmatch(line)), -1)
     n_above = place - _HEAD_LINES
@@ -143,7 +143,7 @@ def _why_open(record: Sequence[str]) -> str:
 
 
 def _undrawn_group(lines: Sequence[str]) -> str:
-    """Return a group that a drawing labels an atom as, and does not draw; "" if there is none."""
+    """Return the label of an atom that stands for a group not drawn; "" if there is none."""
     labels = (
         label.strip()
         for before, label in itertools.pairwise(lines)
@@ -155,7 +155,7 @@ def _undrawn_group(lines: Sequence[str]) -> str:
 def _data_of_record(record: Sequence[str], end: int, report: ReadReport) -> dict[str, str]:
     """Return the data behind a drawing, whose last line is `end`: first line by plain name.
 
-    A structure that is longer than a line of the format is put together.
+    The lines of a structure that is longer than a line of the format are joined.
     """
     data: dict[str, str] = {}
     lines_of: dict[str, list[str]] = {}

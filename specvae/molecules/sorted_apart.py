@@ -1,4 +1,4 @@
-"""Tables whose columns were sorted apart, as their formulas tell: names are of other structures."""
+"""Tables with columns that were sorted separately, so that names belong to other structures."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Rows = Iterator[tuple[int, list[str]]]
 
 
 def noted_where_sorted_apart(header: Sequence[str], rows: Rows, report: ReadReport) -> Rows:
-    """Return rows, after a note if most formulas that stand beside structures are not theirs.
+    """Return rows, and add a note if most formulas do not fit the structures of their rows.
 
-    Some are looked at, where the table has a column of them. Hydrogens do not count, as ions are
-    written in many ways; of salts the formula may be that of the whole or of what is kept.
+    A sample is tested if the table has a column of formulas. Hydrogens do not count, as ions are
+    written in many ways; the formula of a salt may be that of the whole or of its main component.
     """
     words = [*map(plain_word, header)]
     meanings = [*map(column_meaning, words)]

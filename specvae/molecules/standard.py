@@ -1,6 +1,6 @@
 """From SMILES or InChI to a standard structure.
 
-What is done with a structure, always in this order:
+The steps of standardisation, always in this order:
 
 1. A salt that is written with a bond to its metal (``CC(=O)O[Na]``) is the same as one of ions: the
    bonds of metals that have none but single ones to oxygen, sulfur, halogens and, of counter-ions,
@@ -54,8 +54,9 @@ from specvae.molecules.structure_text import (
 )
 
 STANDARD_VERSION = 4
-"""Rises when the same text would give another structure: 2 since mobile hydrogens are placed, 3
-since metal complexes are kept whole, 4 since salts may be written with bonds to their metal."""
+"""The version is raised when the same text would give another structure: 2 since mobile hydrogens
+are placed, 3 since metal complexes are kept whole, 4 since salts may be written with bonds to their
+metal."""
 
 COMPLEX_KEPT = "metal complex kept whole"
 INCHI_INSTEAD = "InChI taken where the SMILES cannot be parsed"
@@ -104,7 +105,7 @@ class StandardForm(NamedTuple):
     written
         The SMILES that was parsed, "" where it was an InChI.
     notes
-        What was decided.
+        Decisions in words.
     """
 
     mol: Chem.Mol
@@ -127,7 +128,7 @@ def standard_form(
     smiles, inchi
         The structure.
     read
-        What RDKit reads of a SMILES that `is_usual`, if that is known.
+        RDKit's molecule of a SMILES that `is_usual`, if it is known.
 
     Raises
     ------
@@ -158,7 +159,7 @@ def standard_form(
 
 
 def notes_beside(mol: Chem.Mol, inchi: str) -> tuple[str, ...]:
-    """Return what is said of a structure of one component beside whose SMILES an InChI stands.
+    """Return the note if a SMILES of one component and the InChI beside it disagree.
 
     Their heavy atoms are compared, which takes some microseconds: hydrogens may differ by protons.
     """
@@ -268,7 +269,7 @@ _HAS_HYDROGEN = re.compile(r"(?!\d*H(?:$|\.))[^.]*H(?![a-z])")  # more than an a
 def _require_one_whole(kind: str, text: str) -> None:
     """Raise StructureError for several structures, a divided one, and an InChI that lost its end.
 
-    RDKit reads one that is cut off before its hydrogens without any hydrogen.
+    RDKit reads an InChI that is cut off before its hydrogens as one without hydrogens.
     """
     if kind == "InChI":
         if " " in text:
@@ -297,9 +298,9 @@ def _of_inchi(text: str) -> Chem.Mol | None:
 
 
 def _with_protons(mol: Chem.Mol) -> Chem.Mol:
-    """Return a molecule whose lone protons are at its anions, as where RDKit took an acid for one.
+    """Return a molecule with lone protons moved to its anions, as RDKit splits some acids.
 
-    A proton that has no such place is left out.
+    A proton without such a place is left out.
     """
     n_protons = len(mol.GetSubstructMatches(_PROTON))
     bound = Chem.RWMol(Chem.DeleteSubstructs(mol, _PROTON))
@@ -388,7 +389,7 @@ def _has_unpaired(component: Chem.Mol) -> bool:
 
 
 def _notes_of_lost(components: Sequence[Chem.Mol]) -> tuple[str, ...]:
-    """Return what is said of components that are left out."""
+    """Return the notes on components that are left out."""
     metals = {number for component in components for number in metals_of(component)}
     if metals:
         table = Chem.GetPeriodicTable()
@@ -405,7 +406,7 @@ def _read_again(mol: Chem.Mol, text: str) -> Chem.Mol:
 
 
 def _write_double_bonds(mol: Chem.Mol) -> None:
-    """Write double bonds for the charges that some write in their place."""
+    """Replace pairs of charges by double bonds, where some writers use charges."""
     for centre, other in mol.GetSubstructMatches(_CHARGED_PAIR):
         _join_charges(mol, centre, other)
     for first, middle, last in mol.GetSubstructMatches(_OPENED_AZIDE):

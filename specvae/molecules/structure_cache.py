@@ -1,4 +1,4 @@
-"""Parsed structures kept on disk, so that a table that is read again is not parsed again."""
+"""Parsed structures stored on disk, so that a table that is read again is not parsed again."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class StructureCache:
         self._store = EntryStore(folder / "structures" / name, "structures")
 
     def lookup(self, texts: Sequence[Texts]) -> list[Molecule | None]:
-        """Return the structures of some texts, without trusted keys; None for what is not kept."""
+        """Return the structures of some texts, without trusted keys; None where none is stored."""
         found: list[Molecule | None] = [None] * len(texts)
         for row, entry in self._store.lookup(map(_key, texts)).items():
             found[row] = Molecule.from_bytes(entry)

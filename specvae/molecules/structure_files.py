@@ -39,7 +39,7 @@ _CID_LINE = re.compile(r"(?P<cid>\d+)\t(?P<text>[^\t]+)(?:\t(?P<key>[A-Z]{14}-[A
 _SDF_SUFFIXES = (".sdf", ".sd", ".mol")
 _SMI_SUFFIXES = (".smi", ".smiles", ".ism")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".psv")
-# What else tables come in, by suffix, and what to do with it.
+# Other formats of tables by suffix, with advice.
 _OTHER_FILES = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods"), "a workbook: save its sheet as CSV"),
     **dict.fromkeys((".zip", ".7z"), "an archive: unpack it, or use gzip, bzip2 or xz"),
@@ -157,7 +157,7 @@ def _cells_of_rows(
     columns: Sequence[Sequence[int]],
     report: ReadReport,
 ) -> Iterator[tuple[int, Cells]]:
-    """Yield what the rows of a table say, given where its columns are (`_find_columns`)."""
+    """Yield the cells of the rows of a table, given its columns (`_find_columns`)."""
     place = [found[0] for found in columns]
     first = min(i for i in place[:2] if i >= 0)
     cells_of = _chosen_from(columns)
@@ -182,7 +182,7 @@ def _cells_of_rows(
 
 
 def _chosen_from(columns: Sequence[Sequence[int]]) -> Callable[[Sequence[str]], Cells]:
-    """Return what takes the cells of a row: of each field the first that says something."""
+    """Return a function from a row to its cells: for each field the first one that is not empty."""
     if any(len(places) > 1 for places in columns):
         return lambda row: Cells._make(first_stated([row[i] for i in p]) for p in columns)
     chosen = itemgetter(*(place for (place,) in columns))
@@ -225,7 +225,7 @@ _LOOKED_AT = 30  # rows, to tell columns without names
 
 
 class _UnnamedColumns(NamedTuple):
-    """Columns without names: what divides them, how many they are, and where each field is."""
+    """Columns without names: their separator, their number, and the place of each field."""
 
     delimiter: str
     n_columns: int
@@ -233,7 +233,7 @@ class _UnnamedColumns(NamedTuple):
 
 
 def _unnamed_columns(lines: Sequence[str]) -> _UnnamedColumns | None:
-    """Return the columns of a table without names, None where it is not certain what they are.
+    """Return the columns of a table without names, None if their meaning is not certain.
 
     One of them holds a structure in each row, one may hold InChIKeys, and one other names, each of
     one structure: the same name in several rows may be that of a query.

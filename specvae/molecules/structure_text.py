@@ -1,6 +1,7 @@
-"""Texts of structures as tables write them: SMILES or InChI, none, several, or something beside.
+"""Texts of structures in tables: SMILES or InChI, none, several, or with further text.
 
-What a text says is decided here before RDKit reads it; `specvae.molecules.standard` does the rest.
+The kind of a text is decided here before RDKit reads it; `specvae.molecules.standard` does the
+rest.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ def leaves_atoms_open(extension: str) -> bool:
 
 
 def heavy_atoms_of_inchi(inchi: str) -> dict[str, str]:
-    """Return what `heavy_atoms` does by the text, nothing where it is not of one component."""
+    """Return the result of `heavy_atoms` from the text of an InChI, empty unless one component."""
     shape = _INCHI.match(inchi)
     stated = _FORMULA_OF_INCHI.match(inchi, shape.end()) if shape is not None else None
     return {} if stated is None else _heavy_atoms(stated[1])

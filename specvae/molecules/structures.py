@@ -43,7 +43,7 @@ class Row:
     Attributes
     ----------
     line
-        Where it stands, counted from 1.
+        Its line in the file, counted from 1.
     molecule
         The structure, with the key or first block that the row gives.
     """
@@ -133,7 +133,7 @@ def _screened(rows: Iterator[tuple[int, Cells]], screen: MassScreen) -> Iterator
 
 
 class _SharedStructure:
-    """What all rows that say the same have in common, once it is known."""
+    """The result for all rows with the same text, once it is known."""
 
     __slots__ = ("_keyed", "found")
 
@@ -144,7 +144,7 @@ class _SharedStructure:
     def molecule(self, cells: Cells) -> Molecule | str:
         """Return a row's molecule, one object for all rows with the same key; or why it has none.
 
-        What is computed of it later is computed once.
+        Properties of the object that are computed later are then computed once.
         """
         if isinstance(self.found, str):
             return self.found
@@ -154,7 +154,7 @@ class _SharedStructure:
 
 
 class _Batch(NamedTuple):
-    """Some rows, and of those that must be parsed each said but once."""
+    """Some rows, and the texts that must be parsed, each once."""
 
     rows: list[tuple[tuple[int, Cells], _SharedStructure]]
     texts: list[tuple[str, str]]
@@ -245,11 +245,11 @@ def trusting(molecule: Molecule, cells: Cells) -> Molecule:
 def with_own_keys(molecules: Sequence[Molecule | str]) -> Sequence[Molecule | str]:
     """Return molecules, those without their given key that stand beside another's structure.
 
-    A key that was filled down a column would make one candidate of all of its rows, and two keys of
-    one structure two candidates, which nothing could tell apart. Of a column that was moved or
-    sorted without the others most keys are of other structures: some are computed, and where most
-    of these disagree, none is trusted. `molecules` has words in the place of those that cannot be
-    used.
+    A key that was filled down a column would make one candidate of all its rows. Two keys of one
+    structure would make two candidates that cannot be told apart. If a column was moved or sorted
+    without the others, most of its keys are of other structures: some keys are computed, and if
+    most of these disagree, none is trusted. `molecules` has a text in the place of each structure
+    that cannot be used.
     """
     keyed = {id(one): one for one in molecules if isinstance(one, Molecule) and one.given_key}
     of_key: dict[str, Molecule] = {}
@@ -276,7 +276,7 @@ def with_own_keys(molecules: Sequence[Molecule | str]) -> Sequence[Molecule | st
 
 
 def _with_several_keys(molecules: Iterable[Molecule]) -> list[Molecule]:
-    """Return those of which another, of the same structure, has another first block."""
+    """Return the molecules whose structure occurs with another first block too."""
     of_structure: dict[str, list[Molecule]] = {}
     for one in _that_may_be_same(list(molecules)):
         of_structure.setdefault(one.smiles, []).append(one)

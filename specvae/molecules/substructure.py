@@ -2,9 +2,9 @@
 
 Most patterns can be ruled out, and many decided, by counting short paths. A pattern that holds two
 paths ``C-C-O`` can only match a molecule in which at least two paths fit ``C-C-O``, because a
-substructure match maps distinct paths to distinct paths. What an atom of a pattern asks for depends
-on an atom's kind alone (`specvae.molecules.topology`), as long as it asks for no environment, so
-the answers are kept as bits: what a path fits is what all its atoms and bonds have in common.
+substructure match maps distinct paths to distinct paths. Whether an atom fits an atom of a pattern
+depends on its kind only (`specvae.molecules.topology`), unless the pattern has an environment. So
+the answers are kept as bits: a path fits if all its atoms and bonds do.
 The remaining patterns, and the environments that they ask for, are searched for in compiled code,
 atom by atom. RDKit is asked about patterns that go beyond that: of several pieces, or with
 chirality; and about all that remain where there are too few molecules to compile for.
@@ -103,7 +103,7 @@ class SubstructureMatcher:
             if not is_path(pattern) or (n > 1 and pattern.GetNumAtoms() > 2):
                 steps = questions.steps(pattern)
             elif n > 1:
-                # Each atom or bond is a match of its own; three atoms of a ring are three paths.
+                # Each atom or bond is a separate match; three atoms of a ring are three paths.
                 paths[max(paths, key=path_order)] = n
             searches.append(Search(steps, n, is_round(pattern)))
             required.append(paths)

@@ -22,7 +22,7 @@ _ACYLOIN = Chem.MolFromSmarts("[CX3](=O)[CX4;!H0][OX2H]")
 def may_be_tautomers(one: Chem.Mol, other: Chem.Mol) -> bool:
     """Return whether two structures may be tautomers that are not one compound by InChI.
 
-    By the rules of InChI's options for keto-enol and 1,5 shifts, which do not know all.
+    The test uses InChI's options for keto-enol and 1,5 shifts, which do not cover all cases.
     """
     if one.HasSubstructMatch(_ACYLOIN) and other.HasSubstructMatch(_ACYLOIN):
         return False

@@ -84,20 +84,20 @@ class Cells(NamedTuple):
 
 
 def record_of(cells: Cells) -> str:
-    """Return what a row is called in a list of skipped ones."""
+    """Return the name of a row in a list of skipped ones."""
     smiles, inchi, _, name, id_, query_id = cells
     return id_ or name or query_id or smiles[:40] or inchi[:40] or "row"
 
 
 def first_stated(texts: Sequence[str]) -> str:
-    """Return the first text that says something, else the first."""
+    """Return the first text that is not empty, else the first one."""
     return next((text for text in texts if not says_nothing(text)), texts[0])
 
 
 class _ShortLines(io.TextIOWrapper):
-    """Text whose lines are read one by one, and refused where one has no end in sight.
+    """Text that is read line by line; too long lines and too many empty ones are refused.
 
-    So are endless empty lines. Both are what a small gzip file can be blown up to.
+    A small gzip file can expand to either.
     """
 
     def __init__(self, stream: BinaryIO, path: Path, encoding: str) -> None:
@@ -207,7 +207,7 @@ def _under_names(
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield rows, their cells in the order of the first names also behind names in another order.
 
-    Such stand where tables were joined.
+    Such names occur inside a file where tables were joined.
     """
     in_order = sorted(names)
     places: list[int] = []
@@ -334,7 +334,7 @@ _SPEAKS_OF_THEM = re.compile("smiles|inchi", re.IGNORECASE)  # ``rdkit_smiles``
 
 
 def _meanings(line: str) -> set[str]:
-    """Return what is known of the cells of a line, as names of columns."""
+    """Return the meanings of the cells of a line, as names of columns."""
     names = re.split(f"[{DELIMITERS}]", line)
     return {column_meaning(name.strip().strip("\"'")) for name in names} - {""}
 

@@ -1,9 +1,9 @@
-"""What fingerprints ask of molecules' atoms, bonds and rings, taken from RDKit once.
+"""Properties of molecules' atoms, bonds and rings that fingerprints need, taken from RDKit once.
 
 Atoms of the same *kind* have the same element, charge, neighbours and rings. Molecules have a few
-hundred kinds of atoms in all, so that what a kind is good for is found out once. Where there are
-many molecules, compiled code reads them from RDKit's binary form
-(`specvae.molecules.topology_reader`), and RDKit is asked about new kinds only.
+hundred kinds of atoms in all, so that each kind is tested once. If there are many molecules,
+compiled code reads them from RDKit's binary form (`specvae.molecules.topology_reader`), and RDKit
+is queried for new kinds only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HYDROGEN, _CARBON, _NITROGEN = 1, 6, 7
 
 
 class AtomKind(NamedTuple):
-    """What atoms of a kind have in common; `n_hydrogens` counts all, `degree` the atoms drawn."""
+    """A kind of atoms; `n_hydrogens` counts all hydrogens, `degree` the neighbours drawn."""
 
     number: int
     is_aromatic: bool
@@ -43,7 +43,7 @@ class AtomKind(NamedTuple):
 
 
 class BondKind(NamedTuple):
-    """What bonds of a kind have in common; the type is RDKit's as a number."""
+    """A kind of bonds; the type is RDKit's as a number."""
 
     type: int
     is_aromatic: bool
@@ -70,7 +70,7 @@ def _kinds() -> _Kinds:
 
 
 class Taken(NamedTuple):
-    """What is taken of some molecules, one behind the other; atoms count anew in each.
+    """The topology of some molecules, one after the other; atoms count from 0 in each.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class Topologies:
 
     @cached_property
     def taken(self) -> Taken:
-        """What there is of all of them."""
+        """The topology of all molecules."""
         if not _is_worth_reading(len(self)):
             pieces = [_asked(self.mol(row)) for row in range(len(self))]
         else:
@@ -197,8 +197,8 @@ class Topologies:
     def digests(self) -> NDArray[np.uint64]:
         """A number for each molecule that is the same for the same structure, (n_molecules,).
 
-        In whatever order its atoms are, and without stereochemistry and isotopes. Others hardly
-        ever have it, unless all surroundings in them are alike.
+        It does not depend on the order of atoms, stereochemistry or isotopes. Other structures
+        hardly ever have the same number, unless their atoms have the same surroundings.
         """
         taken, first = self.taken, self.first_atoms[:-1]
         kinds = atom_kinds()[:, _OF_STRUCTURE].astype(np.uint64)
@@ -265,7 +265,7 @@ _ROUNDS = 3  # to atoms at this distance
 
 
 def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return numbers that are others for each that is given, and look random."""
+    """Return pseudo-random numbers, a distinct one for each given number."""
     numbers = (numbers ^ (numbers >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
     return numbers ^ (numbers >> np.uint64(32))
 
@@ -302,7 +302,7 @@ def is_quick(n: int) -> bool:
 
 
 def _asked(mol: Chem.Mol) -> Taken:
-    """Return what there is of any molecule, asking RDKit for each atom and bond."""
+    """Return the topology of any molecule, by querying RDKit for each atom and bond."""
     kinds = _kinds()
     rings = mol.GetRingInfo()
     atoms = [

@@ -133,7 +133,7 @@ def one_cell_each(
 def _structures(smiles: str, inchi: str) -> tuple[int, list[tuple[int, str, str]]]:
     """Return how many structures two cells have room for, and the place and texts of each.
 
-    Nothing if they are no lists.
+    Return nothing if they are no lists.
     """
     inchis = _inchis(inchi)
     if len(smiles) > _LONGEST_LIST or _EXTENSION.search(smiles) is not None:
@@ -167,8 +167,9 @@ def with_merged_ids(
 ) -> Iterator[tuple[int, Cells]]:
     """Yield what rows say, with the query of the row above where cells of ``query_id`` were merged.
 
-    They were if no two rows behind one another name the same query, and as many name none as name
-    one: whoever merges cells in a spreadsheet writes each query once, above its candidates.
+    Cells were merged if no two consecutive rows name the same query, and at least as many rows name
+    none as name one: in a spreadsheet with merged cells each query is written once, above its
+    candidates.
     """
     begun = list(islice(rows, _LOOKED_AT))
     ids = [cells.query_id for _, cells in begun]

@@ -33,7 +33,7 @@ _R = TypeVar("_R")
 
 
 class Engine(Protocol):
-    """What shares long work: processes of this computer, or workers of a scheduler."""
+    """Distributes long work: to processes of this computer, or workers of a scheduler."""
 
     @property
     def n_workers(self) -> int:
@@ -131,18 +131,19 @@ def kept_processes() -> Iterator[None]:
 
 
 def collect_rarely() -> None:
-    """Let Python look for unused cycles of objects less often in this process.
+    """Make Python's garbage collector run less often in this process.
 
-    Candidates are many objects that stay, and none are cycles: to look at them again and again
-    takes a twentieth of the time of ranking long lists.
+    Candidates are many objects that stay in use and form no cycles. With the default settings the
+    collector takes a twentieth of the time of ranking long lists.
     """
     gc.set_threshold(100_000, 50, 50)
 
 
 def start_ahead(n_jobs: int | None, modules: Sequence[str]) -> None:
-    """Start processes, one per core for None, that load modules while this one does other things.
+    """Start processes, one per core for None, that load modules while this one does other work.
 
-    They wait for the first work of this thread. One process is none, and none are started twice.
+    They wait for the first work of this thread. Nothing is started for a single process, or if
+    processes are waiting already.
     """
     n = n_jobs or usable_cores()
     if n > 1 and _kept.pool is None and not _kept.is_asked:
@@ -150,9 +151,9 @@ def start_ahead(n_jobs: int | None, modules: Sequence[str]) -> None:
 
 
 def end_waiting() -> None:
-    """End the processes that were started ahead, where there will be no work for them.
+    """End the processes that were started in advance, if there is no work for them.
 
-    What they are loading is not waited for.
+    It does not wait until they have loaded their modules.
     """
     pool, _kept.pool = _kept.pool, None
     if pool is not None:
@@ -203,7 +204,7 @@ def processes(n: int, purpose: str) -> Iterator[ProcessPoolExecutor]:
 
 
 def _free_writer(pool: ProcessPoolExecutor) -> None:
-    """Let the thread end that writes batches for processes which are gone.
+    """End the thread that writes batches for processes that are gone.
 
     Before Python 3.11.5 it would wait for a reader, and the end of the pool for it, for ever.
     """
@@ -216,9 +217,9 @@ def _free_writer(pool: ProcessPoolExecutor) -> None:
 def in_order(
     function: Callable[[_T], _R], batches: Iterable[_T], n: int, purpose: str
 ) -> Iterator[_R]:
-    """Yield what a function returns for each batch, in their order, computed by `n` processes.
+    """Yield the results of a function for batches, in their order, computed by `n` processes.
 
-    No more than a few batches are taken ahead: a long file is never held as a whole.
+    At most a few batches are taken in advance, so that a long file is never held as a whole.
 
     Raises
     ------
@@ -239,7 +240,7 @@ def in_order(
 def begun(
     function: Callable[[_T], _R], batches: Iterable[_T], n: int, purpose: str
 ) -> Iterator[Iterator[_R]]:
-    """Give an iterator over what a function returns for each batch, in their order.
+    """Give an iterator over the results of a function for batches, in their order.
 
     Processes begin with all batches at once, whenever the first result is asked for.
 
@@ -284,10 +285,10 @@ class LocalEngine:
 
 
 class _Process(SpawnProcess):
-    """A process that does not import the script which started it.
+    """A process that does not import the script that started it.
 
-    A script without the ``if __name__ == "__main__"`` guard would run once more in each of them. No
-    work is defined in a script, so that they need nothing of it.
+    A script without the ``if __name__ == "__main__"`` guard would run again in each process. The
+    processes need nothing of the script, as no work is defined there.
     """
 
     _starting = threading.Lock()
@@ -319,10 +320,9 @@ def _started(n: int, modules: Sequence[str] = ()) -> ProcessPoolExecutor:
 
 @contextmanager
 def _ctrl_c_held_back() -> Iterator[None]:
-    """Let processes that are started meanwhile not hear of Ctrl-C until they ask for it.
+    """Block Ctrl-C in processes that are started meanwhile, until they unblock it.
 
-    Windows has no such thing: a process that is being started ends there with a few lines of its
-    own.
+    Windows has no such mechanism: a process that is just starting prints a traceback there.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -347,7 +347,7 @@ def _load(modules: Sequence[str]) -> None:
 
 
 def _prepare_process() -> None:
-    """Let this process end without a word at Ctrl-C, of which the one that started it speaks."""
+    """Make this process end silently at Ctrl-C, which its parent process reports."""
     collect_rarely()
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     if hasattr(signal, "pthread_sigmask"):
@@ -356,7 +356,7 @@ def _prepare_process() -> None:
 
 
 def _end_with_parent() -> None:
-    """Let this process end when the one that started it is gone, even if that was killed."""
+    """Make this process end when its parent process is gone, even if that was killed."""
 
     def wait() -> None:
         parent = multiprocessing.parent_process()
