@@ -1,4 +1,4 @@
-"""What a pool remembers of library spectra, and what these say of a query's candidates."""
+"""The library spectra of a pool, and their evidence for a query's candidates."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class Absence(NamedTuple):
 
 
 MayBe = Callable[[str, str, str], Absence]
-"""Says it of a compound by its first block, its SMILES, and the ion species of its spectrum if that
-is clearly like the query, else an empty text."""
+"""Function of a compound's first block, its SMILES, and the ion species of its spectrum if that is
+clearly similar to the query, else an empty text."""
 
 _SAME_PPM = 10.0
 
@@ -70,7 +70,7 @@ _SAME_VALUE = 1e-3  # of a peak in two copies of one spectrum, whose digits may 
 
 
 class _LookUp(NamedTuple):
-    """What the library's spectra of one ion mode say of a query's candidates.
+    """The evidence of the library's spectra of one ion mode for a query's candidates.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class _LookUp(NamedTuple):
 
 
 class LibraryEvidence(NamedTuple):
-    """What the library says of a query's candidates.
+    """The evidence of the library for a query's candidates.
 
     Parameters
     ----------
@@ -111,8 +111,8 @@ class LibraryEvidence(NamedTuple):
     nearness
         Of the candidates to the library's compounds, float64 (n_candidates,), nats.
     own_features
-        What the ratios weigh; those of the other ion mode are 0 where it says nothing, and all are
-        where spectra are compared by nominal masses.
+        Features from which the ratios are computed. Those of the other ion mode are 0 without such
+        spectra; all are 0 where spectra are compared by nominal masses.
     """
 
     measured: NDArray[np.bool_]
@@ -184,9 +184,9 @@ class LibraryMemory:
         )
 
     def without(self, first_block: str, ion_mode: str | None = None) -> LibraryMemory:
-        """Return the same memory as if it remembered no spectrum of a compound.
+        """Return the same memory without the spectra of a compound.
 
-        With an `ion_mode`, none of this mode.
+        If `ion_mode` is given, only spectra of this mode are left out.
         """
         number = self._places.get(first_block)
         if number is None:
@@ -248,7 +248,7 @@ class LibraryMemory:
         other_mode: OwnSpectraRatio,
         may_be: MayBe | None = None,
     ) -> LibraryEvidence:
-        """Return what the spectra of both ion modes say of a query's candidates.
+        """Return the evidence of spectra of both ion modes for a query's candidates.
 
         Parameters
         ----------
@@ -263,7 +263,7 @@ class LibraryMemory:
         may_be
             Whether the query may be of a compound that is no candidate; None: if it has its mass.
         """
-        # Two spectra of a precursor alone are alike whatever their molecules are.
+        # Spectra that show only a precursor are similar for all molecules.
         tells = query.has_fragments
         numbers = self._numbers(candidates)
         index = self.compared_with(query)
@@ -285,7 +285,7 @@ class LibraryMemory:
         ratios = own_spectra(features)
         own = OwnSpectra.find(self.index, query, here.likeness, here.own)
         if tells:
-            # Spectra of low resolution: a difference of accurate masses says nothing then.
+            # With spectra of low resolution, differing accurate masses are no evidence.
             nominal = OwnSpectra.find_nominal(index, query, here.likeness, here.own)
             best_accurate = float(own.cosine[~nominal.is_nominal].max(initial=0.0))
             of_nominal = NOMINAL_RATIO(nominal_features(features, nominal.cosine, best_accurate))
@@ -324,10 +324,10 @@ class LibraryMemory:
         return (numbers >= 0) & self.index.measured_as(ion)[numbers]
 
     def compared_with(self, query: Spectrum) -> AnalogueIndex:
-        """Return the spectra that may tell something of a query.
+        """Return the spectra that can be evidence for a query.
 
-        Those of nothing but their precursor are most like whatever has a high precursor peak: of
-        a query with fragments they say nothing.
+        Spectra that show nothing but their precursor are left out for a query with fragments, as
+        they are similar to any spectrum with a high precursor peak.
         """
         return self._with_fragments if query.has_fragments else self.index
 
@@ -466,8 +466,8 @@ def has_mass_of(query: Spectrum, _first_block: str, smiles: str, _adduct: str) -
 def has_mz_of(query: Spectrum, smiles: str, adduct: str, ppm: float) -> bool:
     """Return whether an ion of a compound has a query's precursor m/z and ion mode.
 
-    What a query is taken for is often an assumption: a spectrum of the library that is like it, and
-    is of another ion of that m/z, is one of the same ion.
+    The ion species of a query is often an assumption: if a similar library spectrum is of another
+    ion of this m/z, the query is probably of that ion, too.
     """
     ion, mz = parse_adduct(adduct), query.precursor_mz
     return (

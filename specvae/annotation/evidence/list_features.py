@@ -1,11 +1,10 @@
 """Features of a list of candidates from which the chance that it holds the truth is computed.
 
-What counts differs between compounds that the library knows and all others. A known compound's own
-spectra are like the query, or the spectra of a compound that is not listed are more like it. Of
-others there are only analogues and fragments, which hardly tell. So some features count in so far
-as the query looks like a known compound, by the chance `k` that the truth is a measured candidate,
-in either ion mode, if it is listed at all (the softmax of the scores, summed over these), and some
-in so far as it does not.
+Informative features differ between compounds that the library knows and all others. If the compound
+is known, its own spectra are similar to the query, or spectra of a compound that is not listed are
+more similar. For other compounds there are only analogues and fragments, which hardly tell. So some
+features are weighted by the chance `k` that the truth is a measured candidate, in either ion mode,
+if it is listed at all (the softmax of the scores, summed over these), and some by 1 - k.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from specvae.annotation.evidence.library_match import CLEAR_COSINE
 from specvae.annotation.evidence.weighted import Evidence
 
 LARGEST_GAP = 6.0
-"""Nats; beyond, and for a lone candidate, there is no rival to speak of."""
+"""Nats; larger gaps count as this one, and so does the gap of a single candidate."""
 
 LIST_FEATURES = (
     "nearest_cosine",
@@ -112,7 +111,7 @@ def list_features(evidence: Evidence, n_peaks: int) -> dict[str, float]:
 def unlisted_match(analogues: Sequence[Analogue]) -> Analogue | None:
     """Return the nearest analogue that may be the query's compound and is not listed, if any.
 
-    As the ion that the query states, if it states one.
+    If the query states an ion species, the analogue must be possible as that species.
     """
     absent = (each for each in analogues if each.is_unlisted and not each.is_other_ion)
     return max(absent, key=lambda each: each.cosine, default=None)
@@ -135,7 +134,7 @@ def feature_row(evidence: Evidence, n_peaks: int, names: Sequence[str]) -> list[
 def gap(scores: NDArray[np.float64]) -> float:
     """Return the best of some scores (n,) less the second, at most `LARGEST_GAP`, nats.
 
-    A lone one has that gap too.
+    A single score has that gap too.
     """
     if len(scores) == 1:
         return LARGEST_GAP

@@ -96,7 +96,7 @@ def _surprise(
     shares: NDArray[np.float64],
     fixed: Sequence[NDArray[np.float64]] | None,
 ) -> Callable[[Tensor], Tensor]:
-    """Return what the truths cost under given weights, nats, as the mean over the lists."""
+    """Return the mean loss of the truths under given weights, nats, over the lists."""
     sizes = torch.tensor([len(of_query) for of_query in columns])
     segment = torch.repeat_interleave(torch.arange(len(columns)), sizes)
     x = torch.from_numpy(np.concatenate(columns))

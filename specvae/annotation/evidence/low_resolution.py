@@ -1,9 +1,9 @@
 """Spectra of low resolution: compared with others by nominal masses.
 
 Peaks of a quadrupole or an ion trap are off by tenths of a Th, and share no fine bin with accurate
-peaks of the same compound. Which spectra these are is not asked of what records state, but of the
-two spectra at hand: where nominal masses agree and accurate ones do not, one of the two is of low
-resolution, and the nominal masses are all that can be compared.
+peaks of the same compound. Low resolution is not read from the records, but recognised by comparing
+two spectra: if nominal masses agree and accurate ones do not, one of the two spectra is of low
+resolution, and only nominal masses can be compared.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LEAST_NOMINAL = 0.2
 """Least cosine of nominal masses of two spectra of which one is of low resolution."""
 
 ACCURATE_SHARE = 0.3
-"""Their cosine of accurate masses is below this share of that of nominal ones."""
+"""The cosine of such spectra by accurate masses is below this share of that by nominal masses."""
 
 NOMINAL_RATIO = OwnSpectraRatio(
     constant=-2.0, cosine=5.0, margin=0.5, best_hit=0.0, scarcity=0.8, analogues=0.0

@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of the evidence: the library's spectra and compounds, and the weights."""
+"""The evidence in a checkpoint: the library's spectra and compounds, and the weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from specvae.annotation.library.header import StoredEvidence
 
 
 def to_companions(pool: EvidencePool) -> tuple[StoredEvidence, dict[str, Tensor]]:
-    """Return what a checkpoint keeps of a pool: a part of its header, and tensors."""
+    """Return the data of a pool for a checkpoint: a part of its header, and tensors."""
     stored = StoredEvidence(
         pool.library.index.bins,
         pool.library.fingerprint,

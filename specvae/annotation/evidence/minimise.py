@@ -1,4 +1,4 @@
-"""The least of a smooth loss of a few parameters: how weights and probabilities are fitted."""
+"""Minimisation of a smooth loss of a few parameters, to fit weights and probabilities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FLAT = 1e-8
 
 
 def minimise(loss: Callable[[Tensor], Tensor], start: Tensor) -> tuple[float, ...]:
-    """Return the parameters (n,) at which a smooth loss, followed from `start`, is least (L-BFGS).
+    """Return the parameters (n,) that minimise a smooth loss, beginning at `start` (L-BFGS).
 
     Parameters
     ----------

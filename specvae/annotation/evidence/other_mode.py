@@ -15,9 +15,9 @@ OTHER_MODE = {"positive": "negative", "negative": "positive"}
 
 
 def mode_shift(spectrum: Spectrum) -> float:
-    """Return by how much ions of a spectrum lie above those of the other ion mode, Th.
+    """Return the difference in m/z between ions of a spectrum and those of the other mode, Th.
 
-    That is two protons: positive for a positive spectrum, 0 where the ion mode is not known.
+    It is the mass of two protons: positive for a positive spectrum, 0 if the ion mode is unknown.
     """
     proton = parse_adduct("[M+H]+")
     assert proton is not None
@@ -28,8 +28,8 @@ def in_other_mode(spectrum: Spectrum) -> Spectrum | None:
     """Return a spectrum as it would look if the same fragments had been measured in the other mode.
 
     A fragment that is protonated in one ion mode is taken to be deprotonated in the other, two
-    protons apart, and so is the molecule: neutral losses stay what they are. That is crude, since
-    many bonds break in one mode only, but enough to recognise compounds and their analogues by.
+    protons apart, and so is the molecule: neutral losses stay the same. This is a crude model, as
+    many bonds break in one mode only, but it is good enough to recognise compounds and analogues.
 
     Parameters
     ----------

@@ -8,8 +8,8 @@ Of candidates that have spectra of the other ion mode only, these are compared w
 would look there (`specvae.annotation.evidence.other_mode`), by other coefficients. A
 candidate without any spectrum has a ratio of exactly 0.
 
-Spectra of a compound and those of its analogues say in part the same, so that the evidence of
-analogues counts for less where there are own spectra: by the coefficient ``analogues``.
+The spectra of a compound and of its analogues are partly redundant, so that the evidence of
+analogues counts less where there are own spectra: by the coefficient ``analogues``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class KnownShares(NamedTuple):
 
     @property
     def known(self) -> float:
-        """Share of those that the library knows at all."""
+        """Share of queries whose compound the library knows, by either ion mode."""
         return self.same_mode + self.other_mode
 
     def odds(
@@ -74,10 +74,10 @@ StatedShares = float | tuple[float, float]
 """A share of known compounds as a user states it: in all, or those of `KnownShares`."""
 
 DEFAULT_SHARES = KnownShares(0.4, 0.1)
-"""Where nothing is known: the library knows half of the compounds."""
+"""The default: the library knows half of the compounds."""
 
 UNKNOWN_SHARES = KnownShares(0.008, 0.002)
-"""What a run of compounds that the library lacks shows."""
+"""The shares that a run of compounds unknown to the library shows."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What candidates are judged by: the library's spectra, fragment scores, and their weights."""
+"""The evidence pool: the library's spectra, fragment scorers, and their weights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from specvae.spectra.spectrum import Spectrum
 
 _TABLES_KEPT = 512
 
-# Ions farther from a peak are no explanation that a reader would accept, whatever is scored.
+# Ions farther from a peak are not shown as its explanation, although they are scored.
 _FAR_PPM, _FAR_DA = 10.0, 0.001
 
 _BELOW = 1e-6  # nats, so that rounding makes no ties
@@ -86,7 +86,7 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class EvidencePool:
-    """All that candidates are judged by: the library's spectra, fragment scorers and weights.
+    """All evidence by which candidates are ranked: library spectra, fragment scorers, weights.
 
     Attributes
     ----------
@@ -99,8 +99,8 @@ class EvidencePool:
     own_spectra, other_mode
         As in `Defaults`.
     retention
-        Index of retention of structures, by fingerprints of the library's layout; None: times say
-        nothing.
+        Retention index of structures, by fingerprints of the library's layout; None: retention
+        times are not used.
     """
 
     library: LibraryMemory
@@ -255,10 +255,10 @@ class EvidencePool:
         )
 
     def _of_no_fragments(self, log_likelihoods: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return evidence of the prediction from an empty spectrum, which says what is common.
+        """Return the evidence of a prediction from an empty spectrum, which favours common bits.
 
-        A weight that was fitted to this model's spectra is for predictions from fragments: their
-        differences count by the weight that comes with the program, where that is smaller.
+        A weight that was fitted to this model's spectra holds for predictions from fragments. Here
+        the weight of the program is taken if it is smaller.
         """
         weight = self.weights["fingerprint"]
         share = min(1.0, defaults().weights["fingerprint"] / weight) if weight > 0.0 else 1.0
@@ -268,7 +268,7 @@ class EvidencePool:
     def _elution(
         self, query: Spectrum, candidates: CandidateSet, packed: NDArray[np.uint8]
     ) -> Elution | None:
-        # Programs that know of none write 0; spectra that were made in Python have -1 or no number.
+        # Programs without a time write 0; spectra that were made in Python have -1 or no number.
         time = query.retention_time or 0.0
         if self.retention is None or not 0.0 < time < math.inf:
             return None
@@ -277,7 +277,7 @@ class EvidencePool:
     def evidence(self, compared: Comparison, fragment_scores: NDArray[np.float64]) -> Evidence:
         """Return the whole evidence.
 
-        Takes the fragment scores of `Comparison.broken`, float64 (n_broken,), nats.
+        `fragment_scores` are those of `Comparison.broken`, float64 (n_broken,), nats.
         """
         columns = {**compared.columns, "fragments": self._cascade(compared, fragment_scores)}
         return Evidence.from_raw(
@@ -349,10 +349,10 @@ class EvidencePool:
         progress: Progress | None = None,
         cache: GraphCache | None = None,
     ) -> Iterator[Callable[[], list[NDArray[np.float64]]]]:
-        """Give what returns `fragment_scores` of several queries' candidates.
+        """Give a function that returns `fragment_scores` of several queries' candidates.
 
-        Each molecule is broken once. `n_jobs` is the number of processes that do so, None for one
-        per core, which begin at once; `cache` keeps the graphs of molecules for later runs.
+        Each molecule is broken once, by `n_jobs` processes (None: one per core), which start at
+        once; `cache` keeps the graphs of molecules for later runs.
 
         Raises
         ------
@@ -379,7 +379,7 @@ class EvidencePool:
     def _cascade(self, compared: Comparison, found: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the fragment scores of all candidates, given those of the ones that are broken.
 
-        All the rest have one score, which leaves them below the best and in their order.
+        All others get the same score, which ranks them below the broken ones and keeps their order.
         """
         chosen, others = compared.is_broken, compared.others
         if chosen.all():

@@ -1,4 +1,4 @@
-"""Encoded spectra of known compounds that a library consists of, in memory and in a file.
+"""Encoded spectra of known compounds, which form a library, in memory and in a file.
 
 A file is HDF5, written whole or not at all; a digest of its arrays is checked when it is read.
 """

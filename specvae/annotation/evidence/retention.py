@@ -1,15 +1,17 @@
 """Retention times as evidence: a candidate should leave the column when its query did.
 
 A structure has an index of retention, which is linear in the bits of its fingerprint and in its
-composition (`RetentionIndex`); it was fitted once to the retention times of many laboratories. What
-an index means on the column at hand, the run itself tells (`RetentionLine`): the times of its
-queries against the indices of their candidates, each counted by its chance of being right by all
-other evidence. So no standards are needed, no gradient, and no unit of time. Times that do not
-follow the indices make a line with a wide spread, which says nothing.
+composition (`RetentionIndex`); it was fitted once to the retention times of many laboratories. The
+relation of index and time on a user's column is estimated from the run itself (`RetentionLine`): a
+line is fitted to the times of its queries against the indices of their candidates, each weighted by
+its chance of being right by all other evidence. So neither standards nor a gradient nor a unit of
+time are needed. Times that do not follow the indices give a line with a wide spread, and hardly
+count.
 
 The evidence for a candidate is half of the log-likelihood ratio of the query's time, given its
-index, against any time of the run, and at most `LARGEST` nats either way. Half, since the line is
-fitted to the same queries, and isomers retain alike (docs/research.md, section 18).
+index, against any time of the run, and at most `LARGEST` nats either way. Only half of it counts,
+since the line is fitted to the same queries, and isomers have similar retention (docs/research.md,
+section 18).
 """
 
 from __future__ import annotations
@@ -34,26 +36,26 @@ INDEX_FILE = Path(__file__).with_name("retention_index.safetensors")
 COMPOSITION = (
     "C", "H", "N", "O", "S", "P", "F", "halogens", "unsaturation", "log_carbons", "root_polar",
 )  # fmt: skip
-"""What counts of a formula; see `composition_of`."""
+"""The numbers of a formula that an index depends on; see `composition_of`."""
 
 FEWEST_QUERIES = 20
-"""Runs of fewer queries with a time have no line: scores of a few queries must not depend on which
-others are in the file, and so few show little."""
+"""In runs of fewer queries with a time no line is fitted: so few queries show little, and their
+scores must not depend on which others are in the file."""
 
 LARGEST = 1.0  # nats
 _WEIGHT = 0.5
-# The line's spread and its share of outliers as of ten queries before the first: of the run's own
-# variance, a third is left in laboratories of one method.
+# The prior of the line's spread and share of outliers, which counts as ten queries: in laboratories
+# with one method, a third of the variance of times is left.
 _N_PRIOR, _VARIANCE, _OUTLIERS = 10.0, 0.35, 0.05
 _FEWEST_OUTLIERS, _MOST_OUTLIERS = 0.01, 0.5
 _RIDGE = 1e-3
 _N_STEPS = 30
-# Times so far from most others are no times of the column: another unit, a slip. With them the
-# run's deviation would be such that all other times were the same.
+# Times so far from most others are errors, such as another unit. They would increase the standard
+# deviation of the run so much that all other times seem equal.
 _MOST_TIMES, _FARTHEST_FROM_MOST = (0.1, 0.9), 4.0
 _FARTHEST = 10.0  # deviations
 _LEAST_ODDS = 1e-6  # of a candidate, against the best of its list
-_CHANCES = 0.9  # scores are a little too sure of themselves
+_CHANCES = 0.9  # as scores are slightly overconfident
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,27 +118,27 @@ def composition_of(formula: str) -> tuple[float, ...]:
 
 @lru_cache(maxsize=1 << 16)
 def _added(weights: bytes, formula: str) -> float:
-    # By one product a formula: what equal candidates get must not depend on how many there are.
+    # One product for each formula, so that the result does not depend on the number of candidates.
     return float(np.frombuffer(weights) @ np.array(composition_of(formula)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Elution:
-    """When a query left the column, and when its candidates should have.
+    """The retention time of a query, and the retention indices of its candidates.
 
     Attributes
     ----------
     time
-        Of the query, s.
+        The query's retention time, s.
     index
-        Of its candidates, float64 (n_candidates,): see `RetentionIndex.of`.
+        The candidates' indices, float64 (n_candidates,): see `RetentionIndex.of`.
     """
 
     time: float
     index: NDArray[np.float64]
 
     def select(self, rows: NDArray[np.int64]) -> Elution:
-        """Return that of some of the candidates, int64 (n_rows,)."""
+        """Return the same for some of the candidates, int64 (n_rows,)."""
         return Elution(self.time, self.index[rows])
 
 
@@ -154,11 +156,11 @@ class RetentionLine:
     intercept, slope
         a and b.
     variance
-        v: 1 where indices say nothing of times.
+        v: 1 if indices and times are independent.
     outliers
         e.
     n_queries
-        To which it was fitted.
+        Number of queries that it was fitted to.
     """
 
     mean: float
@@ -183,9 +185,10 @@ class RetentionLine:
         Parameters
         ----------
         elutions
-            Of the queries that state a time.
+            Times of the queries that state one, with their candidates' indices.
         scores
-            Of their candidates by all other evidence, float64 (n_candidates,) a query, nats.
+            Scores of their candidates by all other evidence, float64 (n_candidates,) for each
+            query, nats.
         """
         if len(elutions) < FEWEST_QUERIES:
             return None
@@ -223,7 +226,7 @@ class RetentionLine:
         return cls(mean, deviation, intercept, slope, variance, outliers, len(times))
 
     def summary(self) -> str:
-        """Return what the line says of the run, as a line for the user."""
+        """Return a summary of the fit, as a line for the user."""
         follows = max(0.0, 1.0 - self.variance)
         return (
             f"retention times: those of {counted(self.n_queries, 'queries')} follow their "
@@ -233,7 +236,7 @@ class RetentionLine:
     def evidence(self, elution: Elution) -> NDArray[np.float64]:
         """Return the evidence for a query's candidates, float64 (n_candidates,), nats.
 
-        A time that is far from most of the run says nothing.
+        For a time that is far from most of the run it is 0.
         """
         y = (elution.time - self.mean) / self.deviation
         if abs(y) > _FARTHEST:
@@ -246,7 +249,7 @@ class RetentionLine:
 def _near_most(times: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return times without those that lie far from most others."""
     low, high = np.quantile(times, _MOST_TIMES)
-    # Where most times are the same, they do not say what is far.
+    # If most times are equal, there is no measure of what is far.
     reach = _FARTHEST_FROM_MOST * (high - low) or np.inf
     return np.asarray(times[(times >= low - reach) & (times <= high + reach)])
 

@@ -1,4 +1,4 @@
-"""What the fragments of candidates would say that were not broken, as far as can be guessed.
+"""Guessed fragment scores of candidates that were not broken into fragments.
 
 With ``--rescore`` only the best candidates by all other evidence are broken. The others stay below
 them: this decides ranks. It cannot decide probabilities: one of the others may be right, and
@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_FEWEST = 10  # candidates that a line is laid through
+_FEWEST = 10  # candidates that a line is fitted to
 
 
 def guessed_scores(
@@ -23,10 +23,9 @@ def guessed_scores(
 ) -> NDArray[np.float64]:
     """Return the fragment scores of all candidates, guessed for those that were not broken.
 
-    A guess is by a line through the fragment scores of the broken candidates over their other
-    evidence, and such that the exponential of the weighted score is the mean that is expected of
-    its kind: candidates scatter around the line, and those far above it make up most of what all of
-    them may have.
+    A line is fitted to the fragment scores of the broken candidates against their other evidence.
+    The guess lies above it, so that the exponential of the weighted score equals its expected mean:
+    candidates scatter around the line, and those far above it contribute most of the probability.
 
     Parameters
     ----------
@@ -35,12 +34,12 @@ def guessed_scores(
     is_broken
         bool (n_candidates,): which were broken, one at least.
     is_known
-        bool (n_candidates,): which have own spectra. They are broken whatever their other evidence
-        is, so that they are left out where there are enough without.
+        bool (n_candidates,): which have own spectra. These are broken whatever their other evidence
+        is, so that the line is fitted without them if there are enough others.
     found
-        float64 (n_broken,): the fragment scores of those that were broken, nats.
+        float64 (n_broken,): the fragment scores of the broken candidates, nats.
     weight
-        Of fragment scores.
+        Weight of fragment scores.
     """
     scores = np.empty(len(others))
     scores[is_broken] = found

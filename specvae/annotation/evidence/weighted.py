@@ -7,8 +7,8 @@ A candidate's score is a weighted sum of five terms, the kinds of evidence (a lo
 ``fingerprint``
     log-likelihood of the candidate's fingerprint under the model's prediction (the cross entropy);
 ``analogues``
-    log-density of the candidate's structure around the library's compounds with like spectra, which
-    vote for it (`specvae.annotation.evidence.votes`), none for itself;
+    log-density of the candidate's structure around the library's compounds with similar spectra,
+    which vote for it (`specvae.annotation.evidence.votes`), except for itself;
 ``fragments``
     log-odds that the query's peaks are the candidate's fragments
     (`specvae.annotation.evidence.fragment_score`);
@@ -16,15 +16,15 @@ A candidate's score is a weighted sum of five terms, the kinds of evidence (a lo
     for a candidate that the library has spectra of: how they agree with the query
     (`specvae.annotation.evidence.own_spectra`);
 ``nearness``
-    how near the candidate is to the library's compounds, whatever the query
+    how near the candidate is to the library's compounds, independently of the query
     (`specvae.annotation.evidence.nearness`).
 
 Each is in nats and means the same in a list of five and of five thousand candidates: none is
-standardised over the list at hand. The weights were fitted once (`defaults`). What the library
-says assumes that half of a run's queries are compounds that it knows (`DEFAULT_SHARES`);
-`Evidence.at_shares` takes the shares that the run itself shows. Where queries state their retention
-times, that of the run is added too (`specvae.annotation.evidence.retention`). The exponential of
-the score, divided by its sum, is a distribution over the candidates.
+standardised over the list at hand. The weights were fitted once (`defaults`). The evidence of the
+library assumes that half of a run's queries are compounds that it knows (`DEFAULT_SHARES`);
+`Evidence.at_shares` computes it for the shares that are estimated from the run. If queries state
+retention times, their evidence is added (`specvae.annotation.evidence.retention`). The exponential
+of the score, divided by its sum, is a distribution over the candidates.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ class Evidence:
     raw
         float64 (n_candidates, n_kinds), not weighted, columns in the order of `EVIDENCE_KINDS`.
     parts
-        The same, weighted; that of the library with what the shares of known compounds add.
+        The same, weighted; the library's part includes the term of the shares of known compounds.
     scores
         float64 (n_candidates,): the sum of the parts and of the prior, in nats.
     measured
         bool (n_candidates,): which candidates the library has spectra of that may be of the query's
         ion mode.
     elsewhere
-        bool (n_candidates,): which others it has spectra of the other ion mode of.
+        bool (n_candidates,): which other candidates have spectra of the other ion mode only.
     analogues
         The nearest compounds of the library, the nearest first.
     own
@@ -77,15 +77,15 @@ class Evidence:
     shares
         Shares of known compounds among a run's queries that the scores assume.
     prior
-        float64 (n_candidates,): what is added to the sum of the parts, nats; None: nothing.
+        float64 (n_candidates,): a term that is added to the sum of the parts, nats; None: 0.
     elution
         The query's retention time and its candidates'; None for a query without one.
     retention
         float64 (n_candidates,): evidence of the retention time, nats, which is added too; None
-        until the run's times are known, or where they say nothing.
+        until the run's line is fitted, or if there is none.
     guessed
-        float64 (n_candidates,): fragment scores, guessed for candidates that were not broken, as
-        probabilities take them; in `raw` these stand below all others. None if all were broken.
+        float64 (n_candidates,): fragment scores for the probabilities, with guesses for candidates
+        that were not broken; in `raw` these are below all others. None if all were broken.
     """
 
     raw: NDArray[np.float64]
@@ -118,8 +118,8 @@ class Evidence:
     ) -> Evidence:
         """Weight the `raw` evidence for all candidates of a query.
 
-        Attributes as above; no candidate has spectra of the other ion mode only if `elsewhere` is
-        None.
+        Parameters as the attributes; `elsewhere` None means that no candidate has spectra of the
+        other ion mode only.
         """
         if elsewhere is None:
             elsewhere = np.zeros(len(raw), np.bool_)
@@ -144,10 +144,7 @@ class Evidence:
         shares: KnownShares,
         retention: NDArray[np.float64] | None = None,
     ) -> Evidence:
-        """Return the same evidence for what a run shows.
-
-        That is its shares of known compounds, and the evidence of the query's retention time.
-        """
+        """Return the evidence at other shares of known compounds, and with that of retention."""
         odds = shares.odds(self.measured, self.elsewhere)
         parts, scores = _pooled(self.raw, weights, odds, (self.prior, retention))
         return replace(self, parts=parts, scores=scores, shares=shares, retention=retention)
@@ -160,7 +157,7 @@ class Evidence:
         return np.asarray(self.guessed != self.raw[:, _FRAGMENTS])
 
     def as_guessed(self, weights: Mapping[str, float]) -> Evidence:
-        """Return the same evidence as probabilities take it."""
+        """Return the same evidence with guessed fragment scores, for probabilities."""
         if self.guessed is None:
             return self
         raw = self.raw.copy()
@@ -173,13 +170,13 @@ class Evidence:
         return self.measured | self.elsewhere
 
     def leading_kinds(self) -> list[str | None]:
-        """Return the kind of evidence that raises each candidate most, None where none does.
+        """Return the kind of evidence that raises each candidate most, None if none does.
 
-        A term counts by how far it lies above its median over the list; that of the library by how
-        far it lies above 0, which candidates without own spectra have, at the shares of known
-        compounds that are assumed; a spectrum that is hardly like the query is no match
-        (`LEAST_COSINE`). Of equal ones the first of library, fragments, analogues, fingerprint.
-        Nearness is known before the query is, and shows nothing of it.
+        Terms are compared by their excess over the median of the list. The term of the library is
+        compared with 0, the value of candidates without own spectra, at the assumed shares of known
+        compounds; a spectrum below `LEAST_COSINE` is no match. Of equal kinds the first of library,
+        fragments, analogues, fingerprint is returned. Nearness does not depend on the query, and is
+        never returned.
         """
         library, last = EVIDENCE_KINDS.index("library"), EVIDENCE_KINDS.index("nearness")
         rise = (self.parts - np.median(self.parts, axis=0))[:, :last]
@@ -204,8 +201,8 @@ def _pooled(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return parts (n_candidates, n_kinds) and scores (n_candidates,) of evidence; see `Evidence`.
 
-    `library_odds` (n_candidates,) count with what the library says, what else is `added` with the
-    scores alone.
+    `library_odds` (n_candidates,) are added to the part of the library, the arrays `added` to the
+    scores only.
     """
     parts = raw * np.array([weights[kind] for kind in EVIDENCE_KINDS])
     parts[:, EVIDENCE_KINDS.index("library")] += library_odds
@@ -222,16 +219,16 @@ def _pooled(
 def fit_weights(
     evidence: Sequence[Evidence], truth: Sequence[int], shares: NDArray[np.float64]
 ) -> dict[str, float]:
-    """Return weights of the kinds of evidence for a user's own compounds, which are not known.
+    """Return weights of the kinds of evidence, fitted to a user's own compounds without spectra.
 
-    They make the truths likely and are near the weights that come with the program: of compounds
-    that the library has no spectra of, nobody sees what analogues and fragments are worth beside
-    own spectra. The library's weight stays at 1. See `refit_listwise`.
+    They make the truths likely and stay near the weights of the program: compounds without library
+    spectra do not show the value of analogues and fragments beside own spectra. The library's
+    weight stays at 1. See `refit_listwise`.
 
     Parameters
     ----------
     evidence
-        Per query. What the library says is taken at the shares of known compounds that it assumes.
+        Per query, at the shares of known compounds that it assumes.
     truth
         Index of the truth per query.
     shares
