@@ -203,6 +203,6 @@ def _by_cause(counter: Counter[Reason] | Counter[str]) -> str:
         kind, _, which = str(cause).partition(": ")
         kinds.setdefault(kind, []).append(f": {which} ({n:,})" if which else f" ({n:,})")
     return ", ".join(
-        kind + ", ".join([said[0], *(each.removeprefix(": ") for each in said[1:])])
-        for kind, said in kinds.items()
+        kind + ", ".join([texts[0], *(each.removeprefix(": ") for each in texts[1:])])
+        for kind, texts in kinds.items()
     )

@@ -125,11 +125,11 @@ def structures(spectra: tuple[Path, ...], output: Path, strict: bool) -> None:
         writer.writerows(compounds.values())
     write_skips(output, report)
     console.log(report.kept(n_kept, "spectra"))
-    said = counted(len(compounds), "structures")
+    found = counted(len(compounds), "structures")
     if is_stdout(output):
-        console.log(said)
+        console.log(found)
     else:
-        click.echo(f"{said} in {output}")
+        click.echo(f"{found} in {output}")
 
 
 @library.command()

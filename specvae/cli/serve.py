@@ -158,9 +158,9 @@ def _listening(host: str, port: int) -> list[socket.socket]:
                 for family, place in places
             ]
         except OSError as error:
-            said = str(error.strerror).partition(" (while")[0]
+            reason = str(error.strerror).partition(" (while")[0]
             raise InputError(
-                f"--host {host} --port {port}: cannot be listened at ({said}); name "
+                f"--host {host} --port {port}: cannot be listened at ({reason}); name "
                 "another host or port"
             ) from None
         stack.pop_all()

@@ -44,9 +44,9 @@ def default_cache_directory() -> Path:
         return Path(tempfile.gettempdir()) / "specvae-cache"
 
 
-def digest(said: str | bytes) -> bytes:
+def digest(content: str | bytes) -> bytes:
     """Return the digest under which an entry for a text, or for bytes, is stored in a cache."""
-    data = said.encode() if isinstance(said, str) else said
+    data = content.encode() if isinstance(content, str) else content
     return hashlib.blake2b(data, digest_size=_KEY_BYTES).digest()
 
 

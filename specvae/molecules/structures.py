@@ -219,14 +219,14 @@ def _batches(rows: Iterator[tuple[int, Cells]], cache: StructureCache | None) ->
     known: dict[tuple[str, str], _SharedStructure] = {}
     while taken := list(itertools.islice(rows, _BATCH)):
         texts = list(dict.fromkeys((cells.smiles, cells.inchi) for _, cells in taken))
-        texts = [said for said in texts if said not in known]
+        texts = [text for text in texts if text not in known]
         kept = cache.lookup(texts) if cache is not None else [None] * len(texts)
-        known |= {said: _SharedStructure(one or "") for said, one in zip(texts, kept, strict=True)}
-        missing = [said for said, one in zip(texts, kept, strict=True) if one is None]
+        known |= {text: _SharedStructure(one or "") for text, one in zip(texts, kept, strict=True)}
+        missing = [text for text, one in zip(texts, kept, strict=True) if one is None]
         yield _Batch(
             [(row, known[row[1].smiles, row[1].inchi]) for row in taken],
             missing,
-            [known[said] for said in missing],
+            [known[text] for text in missing],
         )
         if len(known) > _MOST_KNOWN:
             known.clear()

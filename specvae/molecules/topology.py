@@ -182,7 +182,7 @@ class Topologies:
         begins = np.repeat(self.first_atoms[owner], taken.ring_sizes)
         numbers = atom_kinds()[taken.atoms[begins + taken.members[:, 0]], 0]
         types, is_aromatic, _ = bond_kinds()[taken.members[:, 1]].T
-        said = (
+        facts = (
             is_aromatic == 0,
             types != _SINGLE,
             numbers != _CARBON,
@@ -190,7 +190,7 @@ class Topologies:
             (numbers != _CARBON) & (numbers != _HYDROGEN),
         )
         starts = _starts(taken.ring_sizes)[:-1]
-        a, s, c, n, o = (np.logical_or.reduceat(each, starts) for each in said)
+        a, s, c, n, o = (np.logical_or.reduceat(each, starts) for each in facts)
         return Rings(owner, taken.ring_sizes, ~a, ~s, ~c, n, o)
 
     @cached_property
@@ -206,10 +206,10 @@ class Topologies:
         one, other = (taken.bonds[:, :2] + np.repeat(first, taken.counts[:, 1])[:, None]).T
         weight = _mixed(bond_kinds()[:, 0].astype(np.uint64))[taken.bonds[:, 2]]
         for _ in range(_ROUNDS):
-            said = np.zeros_like(state)
-            np.add.at(said, one, state[other] * weight)
-            np.add.at(said, other, state[one] * weight)
-            state = _mixed(_WEIGHTS[0] * state + said)
+            received = np.zeros_like(state)
+            np.add.at(received, one, state[other] * weight)
+            np.add.at(received, other, state[one] * weight)
+            state = _mixed(_WEIGHTS[0] * state + received)
         found: NDArray[np.uint64] = np.add.reduceat(state, first)
         return found
 

@@ -351,8 +351,8 @@ def is_of_electron_ionisation(spectrum: Spectrum) -> bool:
     """Whether a spectrum that states no MS level is of electron ionisation."""
     if spectrum.ms_level is not None:
         return False
-    said = (spectrum.instrument_type, stated(spectrum, "ionization"))
-    return any(text is not None and _ELECTRON.search(text) for text in said)
+    values = (spectrum.instrument_type, stated(spectrum, "ionization"))
+    return any(text is not None and _ELECTRON.search(text) for text in values)
 
 
 def _taken_as(ion: Adduct) -> str:

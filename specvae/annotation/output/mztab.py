@@ -303,15 +303,15 @@ def _small_molecule(number: int, result: QueryResult, has_feature: bool) -> list
 
 def _status_alone(result: QueryResult, best: Sequence[Annotation]) -> str:
     """Return the status of a query without a feature, whose candidates have no rows of evidence."""
-    said = [status_of(result)]
+    texts = [status_of(result)]
     if isinstance(result, Answer):
-        said += dict.fromkeys(remark for one in best for remark in remarks_on(result.query, one))
+        texts += dict.fromkeys(remark for one in best for remark in remarks_on(result.query, one))
         if n_left := len(result.annotations) - len(best):
-            said.append(
+            texts.append(
                 f"{counted(n_left, 'candidates')} of lower rank left out, as mzTab-M wants an ion "
                 "and its m/z"
             )
-    return "; ".join(said)
+    return "; ".join(texts)
 
 
 def _best_measure(best: Sequence[Annotation]) -> str | None:

@@ -166,14 +166,14 @@ def read_parts(paths: Sequence[Path]) -> tuple[PartHeader, list[Draft | Unranked
     if sorted(numbers) != list(range(1, n_shards + 1)):
         missing = sorted(set(range(1, n_shards + 1)) - set(numbers))
         twice = sorted({n for n in numbers if numbers.count(n) > 1})
-        said = "; ".join(
+        differences = "; ".join(
             f"{fault}: {', '.join(map(str, which))}"
             for fault, which in (("missing", missing), ("more than once", twice))
             if which
         )
         raise InputError(
             f"{paths[0]}: found {counted(len(numbers), 'parts')} of {n_shards}, wanted each once "
-            f"({said})"
+            f"({differences})"
         )
     return headers[0], [outcome for _, outcome in sorted(placed, key=lambda pair: pair[0])]
 

@@ -105,9 +105,9 @@ def described(made_by: Mapping[str, Any]) -> dict[str, str]:
 def _as_given(options: Mapping[str, Any]) -> str:
     """Return options with their values, then the names of the options that were not given."""
     given = {name: value for name, value in options.items() if value not in (None, [], ())}
-    said = ", ".join(f"{name} {_worded(value)}" for name, value in given.items())
+    shown = ", ".join(f"{name} {_worded(value)}" for name, value in given.items())
     others = ", ".join(name for name in options if name not in given)
-    return f"{said}; not given: {others}" if others else said
+    return f"{shown}; not given: {others}" if others else shown
 
 
 def _worded(value: object) -> str:

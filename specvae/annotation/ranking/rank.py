@@ -188,8 +188,8 @@ def _listed(
     listed = listed_as.get(record.query_id, record)
     found = source.find(listed)
     record = replace(record, fit=source.fit(listed, found))
-    if said := tuple(source.doubts(listed)):
-        record = replace(record, remarks=(*record.remarks, *said))
+    if doubts := tuple(source.doubts(listed)):
+        record = replace(record, remarks=(*record.remarks, *doubts))
     if isinstance(found, Refusal):
         return Unranked(record.query_id, found, record, record.remarks)
     if found.ion is None:
@@ -203,9 +203,9 @@ def _with_structures(
     """Leave out candidates that cannot be parsed, and say so: evidence needs the structures."""
     sets = [record.candidates for record in chunk if isinstance(record, _ListedQuery)]
     usable = iter(source.usable(sets, n_jobs))
-    said = "candidates left out whose structure cannot be parsed"
+    remark = "candidates left out whose structure cannot be parsed"
     return [
-        record if isinstance(record, Unranked) else _without(record, *next(usable), said)
+        record if isinstance(record, Unranked) else _without(record, *next(usable), remark)
         for record in chunk
     ]
 
@@ -218,19 +218,19 @@ def _with_fragments(
         return record
     lost = annotator.evidence_pool.unbreakable(record.candidates)
     kept = record.candidates.select(np.delete(np.arange(len(record.candidates)), lost))
-    said = "candidates left out whose structure cannot be broken into fragments"
-    return _without(record, kept, len(lost), said)
+    remark = "candidates left out whose structure cannot be broken into fragments"
+    return _without(record, kept, len(lost), remark)
 
 
 def _without(
-    record: _ListedQuery, kept: CandidateSet, n_lost: int, said: str
+    record: _ListedQuery, kept: CandidateSet, n_lost: int, remark: str
 ) -> _ListedQuery | Unranked:
     query = record.query
     if not n_lost:
         return record
     if not len(kept):
         return Unranked(query.query_id, Refusal(Cause.NONE_USABLE), query, query.remarks)
-    return _ListedQuery(replace(query, remarks=(*query.remarks, f"{said}: {n_lost:,}")), kept)
+    return _ListedQuery(replace(query, remarks=(*query.remarks, f"{remark}: {n_lost:,}")), kept)
 
 
 class _PredictedQuery(NamedTuple):
@@ -342,7 +342,7 @@ class _Ranker:
                 fragments = working.enter_context(self._breaking(pool, best))
             evidence = map(pool.evidence, compared, fragments())
             return [
-                one.ranked(of_query, self._cascade_said(pool, one))
+                one.ranked(of_query, self._cascade_remarks(pool, one))
                 for one, of_query in zip(predicted, evidence, strict=True)
             ]
 
@@ -380,7 +380,7 @@ class _Ranker:
             )
         ]
 
-    def _cascade_said(self, pool: EvidencePool, one: _PredictedQuery) -> tuple[str, ...]:
+    def _cascade_remarks(self, pool: EvidencePool, one: _PredictedQuery) -> tuple[str, ...]:
         """Return the remark on candidates that are not broken into fragments, if there are any."""
         if self.rescore is None or len(one.candidates) <= self.rescore:
             return ()
