@@ -23,7 +23,7 @@ from specvae.molecules.query_ids import by_form, listed_as
 
 @dataclass(frozen=True)
 class Probabilities:
-    """Probabilities of the queries that could be ranked, beside what was true.
+    """Probabilities of the queries that could be ranked, with the true outcomes.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Probabilities:
     share_in_list
         Share of lists that hold their truth, as estimated or given.
     share_is_estimated
-        Which of the two.
+        Whether it was estimated.
     molecules
         InChIKey first blocks of the truths, n.
     """
@@ -59,12 +59,12 @@ class Probabilities:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes
     ----------
     ranks
-        Where each query's truth stands.
+        The rank of each query's truth.
     blind
         The same for the model given an empty spectrum.
     query_ids
@@ -76,7 +76,7 @@ class Evaluation:
     trained_on
         query_id -> first block of truths that the model was trained on or chosen by.
     contradicted
-        Queries of merged spectra whose truths differ; that of the first counts.
+        Queries of merged spectra whose truths differ; the truth of the first spectrum counts.
     in_library
         query_id -> first block of other truths whose spectra the library of this run has.
     in_fragment_score
@@ -88,7 +88,7 @@ class Evaluation:
         How far the probabilities can be trusted; None unless the model is calibrated and has
         ranked a query.
     line
-        Of the queries' retention times; None where these say nothing.
+        The line of the queries' retention times; None if there is none.
     """
 
     query_ids: tuple[str, ...]
@@ -211,18 +211,18 @@ class _Chances:
 
 
 class _Truths:
-    """Where the truths of ranked queries stand, as these come.
+    """Collects the ranks of the truths of queries, as these are ranked.
 
     Attributes
     ----------
     queries
-        Those that have a truth.
+        Queries that have a truth.
     lists
-        Scores of all that were ranked, for what all queries show.
+        Scores of all ranked queries, from which numbers of the run are estimated.
     unknown, contradicted
         As `Evaluation` has them.
     seen
-        Rows of the truths that are of a query.
+        Rows of the truths that belong to a query.
     """
 
     def __init__(self, truth: Mapping[str, str]) -> None:
@@ -273,7 +273,7 @@ class _Truths:
 
 
 def _pending(outcome: Ranked | Unranked, block: str) -> _PendingQuery:
-    """Return a query with the first block of its truth; one that is not ranked has missed it."""
+    """Return a query with the first block of its truth; an unranked query counts as a miss."""
     if isinstance(outcome, Unranked):
         missed = rank_of_truth(block, np.empty(0), None)
         return _PendingQuery(outcome.query_id, block, None, None, missed)
@@ -304,9 +304,9 @@ def _probabilities(
 
 
 def _found(candidates: CandidateSet, block: str) -> tuple[int | None, str]:
-    """Return where the truth stands among candidates, and its first block.
+    """Return the place of the truth among candidates, and its first block.
 
-    A truth may be the key of a salt, which a candidate is written as and ranked without.
+    A truth may be the key of a salt, while its candidate is ranked without the counter-ion.
     """
     blocks = list(candidates.first_block)
     if block in blocks:

@@ -24,7 +24,7 @@ _DRAWS = 2**20
 
 @dataclass(frozen=True, slots=True)
 class TruthRank:
-    """Where the truth of one query stands.
+    """The rank of the truth of one query.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class TruthRank:
 
 
 def rank_of_truth(molecule: str, scores: NDArray[np.float64], truth: int | None) -> TruthRank:
-    """Return where the candidate at index `truth` (None: absent) stands among `scores` (n,)."""
+    """Return the rank of the candidate at index `truth` (None: absent) among `scores` (n,)."""
     if truth is None:
         return TruthRank(molecule, 0, 0, len(scores))
     n_better = int(np.count_nonzero(scores > scores[truth]))
@@ -116,7 +116,7 @@ def top_k_curve(ranks: Sequence[TruthRank], k_max: int) -> list[float]:
 
 
 def longest_list(ranks: Sequence[TruthRank]) -> int:
-    """Return the most candidates that a query has; 1 at least. No top k changes beyond."""
+    """Return the largest number of candidates of a query; 1 if there are none."""
     return max((rank.n_candidates for rank in ranks), default=1) or 1
 
 
@@ -150,7 +150,7 @@ def intervals_of(figures: Mapping[str, Any]) -> dict[int, tuple[float, float]]:
 
 
 def random_curve(ranks: Sequence[TruthRank], k_max: int) -> list[float]:
-    """Return the same for shuffled candidates, for k = 1 ... `k_max`."""
+    """Return the intervals for shuffled candidates, for k = 1 ... `k_max`."""
     return [float(random_hits(ranks, k).mean()) for k in range(1, k_max + 1)]
 
 
@@ -163,7 +163,7 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return a 95 % bootstrap interval of the mean that resamples molecules, not queries.
 
-    Spectra of one molecule rise and fall together; resampling them one by one would make the
+    Results for spectra of one molecule are correlated; resampling them one by one would make the
     interval too narrow (Efron & Tibshirani 1993, doi:10.1201/9780429246593, section 8.3).
 
     Parameters

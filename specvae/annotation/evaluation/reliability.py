@@ -20,12 +20,12 @@ N_BINS = 10
 COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _Z = 1.959963984540054  # of a 95 % interval
-_SMALLEST = 1e-12  # keeps the surprise at an outcome that was held to be impossible finite
+_SMALLEST = 1e-12  # keeps the log loss of an outcome of probability 0 finite
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Queries of like probability.
+    """Queries of similar probability.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Bin:
 def wilson_interval(share: float, n: int) -> tuple[float, float]:
     """Return the 95 % score interval of a share that `n` independent trials gave.
 
-    It has a width where all trials or none succeed, too (Wilson 1927,
+    Its width is above 0 even if all trials or none succeed (Wilson 1927,
     doi:10.1080/01621459.1927.10502953).
     """
     middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
@@ -72,8 +72,8 @@ def reliability(
     n_bins
         How many.
     molecules
-        The compound of each query: spectra of one rise and fall together, so that intervals count
-        them as one trial. None takes every query for a trial of its own.
+        The compound of each query: results for spectra of one compound are correlated, so that
+        intervals count them as one trial. None counts every query as a trial.
     """
     if not len(p):
         return []
@@ -109,7 +109,7 @@ def brier_score(p: Floats, y: Floats) -> float:
 
 
 def log_loss(outcome: Floats) -> float:
-    """Return the mean of ``-log p`` (nats) of what turned out to be true.
+    """Return the mean of ``-log p`` (nats) of the true outcomes.
 
     `outcome` (n,) is the probability of the truth, or, where it is not listed, of "not listed".
     """
@@ -192,10 +192,10 @@ def _mean_of_equals(p: Floats, y: Floats) -> Floats:
 
 
 def risk_curves(p: Floats, y: Floats) -> dict[str, Floats]:
-    """Return risk against coverage as found and as promised, (n,) each, the surest kept first.
+    """Return risk against coverage, observed and predicted, (n,) each, the surest queries first.
 
     ``coverage`` and ``risk`` are those of `risk_coverage`; ``promised`` is the mean of 1 - p over
-    what is kept.
+    the queries that are kept.
     """
     coverage, risk = risk_coverage(p, y)
     promised = np.cumsum(1.0 + np.sort(-p)) / np.arange(1, len(p) + 1)

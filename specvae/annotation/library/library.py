@@ -59,8 +59,8 @@ TENTATIVE = "tentative"
 def text_of(labels: Sequence[SpectrumLabel]) -> NDArray[np.uint8]:
     """Return labels as UTF-8 text, uint8 (n_bytes,), a line each, as a file stores them.
 
-    A label without a name has two parts, as all had before names were kept, and one of a measured
-    spectrum at most three.
+    A label without a name has two parts, as all had before names were stored. A label of a measured
+    spectrum has at most three.
     """
     parts = (label if label.origin else label[: 3 if label.name else 2] for label in labels)
     lines = ("\t".join(" ".join(part.split()) for part in label) for label in parts)
@@ -76,7 +76,7 @@ def labels_of(text: NDArray[np.uint8]) -> list[SpectrumLabel]:
 
 @dataclass(frozen=True)
 class Library:
-    """Binned spectra, each with the compound it was measured of.
+    """Binned spectra, each with its compound.
 
     Attributes
     ----------
@@ -131,9 +131,9 @@ class Library:
         layout
             How a spectrum becomes columns.
         report
-            Where the skipped ones are counted.
+            Where skipped spectra are counted.
         wanted
-            What passes; None lets every MS2 spectrum with a fitting structure pass.
+            The filter; None lets every MS2 spectrum with a fitting structure pass.
         on_spectrum
             Called with the number of spectra seen.
         peaks
@@ -253,7 +253,7 @@ _Rejected = tuple[Reason, str]
 
 
 def _disowned(spectrum: Spectrum) -> _Rejected | None:
-    """Return why a record's spectrum is not of its structure, by its own words; None if it is."""
+    """Return why a record itself says that its structure is not that of its spectrum, else None."""
     if (name := suggestion_of(spectrum)) is not None:
         return Reason.SUGGESTED, name
     words = decoy_of(spectrum)
@@ -295,7 +295,7 @@ def _paired(
 def _other_readings(
     spectrum: Spectrum, molecule: Molecule, wanted: SpectrumFilter
 ) -> Iterator[tuple[str, Spectrum]]:
-    """Yield what else a spectrum may be whose precursor m/z does not fit, with its note."""
+    """Yield other readings of a spectrum whose precursor m/z does not fit, each with its note."""
     yield from _as_cation(spectrum, molecule)
     if (ion := _IONS_OF_SALTS.get((spectrum.adduct or "", molecule.charge))) is not None:
         yield SALT_ION.format(spectrum.adduct, ion), replace(spectrum, adduct=ion)
@@ -307,10 +307,11 @@ CATION = "{} of a cation taken as {}, which its precursor m/z is of"
 
 
 def _as_cation(spectrum: Spectrum, molecule: Molecule) -> Iterator[tuple[str, Spectrum]]:
-    """Yield a spectrum as one of [M]+ where it is said to be of [M+H]+ of a cation, with its note.
+    """Yield a spectrum as one of [M]+ if it is stated as [M+H]+ of a cation, with a note.
 
-    A cation has no such ion: where the precursor m/z fits, the cation itself was measured; nor has
-    it [M-H]-, which is [M-2H]- (anthocyanins), nor one of two charges [M+2H]2+ (paraquat).
+    A cation does not form [M+H]+: if the precursor m/z fits, the cation itself was measured.
+    Likewise a stated [M-H]- is taken as [M-2H]- (anthocyanins), and [M+2H]2+ of a cation with two
+    charges (paraquat) as [M]2+.
     """
     stated = spectrum.ion
     if molecule.charge < 1 or stated is None:
@@ -321,7 +322,7 @@ def _as_cation(spectrum: Spectrum, molecule: Molecule) -> Iterator[tuple[str, Sp
 
 
 SALT_ION = "{} of a salt taken as {}, which its precursor m/z is of"
-# Species as of the whole salt, and the charge of what is kept of it -> what that is measured as.
+# (Species stated for the whole salt, charge of the component that is kept) -> its ion species.
 _IONS_OF_SALTS = {
     **{(f"[M-{anion}]+", 1): "[M]+" for anion in ("Cl", "Br", "I")},
     **{(f"[M-{cation}]-", 0): "[M-H]-" for cation in ("Na", "K", "Li")},
@@ -335,7 +336,7 @@ def encode_unpaired_spectra(
     wanted: SpectrumFilter,
     held_out: frozenset[str] = frozenset(),
 ) -> SparseMatrix:
-    """Encode spectra to learn from without structures.
+    """Encode spectra without structures for training.
 
     Compounds of `wanted.excluded` and `held_out` (first blocks of the validation and test folds)
     are skipped, as far as a spectrum states its structure or InChIKey.
@@ -356,7 +357,7 @@ def encode_unpaired_spectra(
 def reject_compound(
     blocks: Iterable[str], excluded: frozenset[str], held_out: frozenset[str]
 ) -> tuple[Reason, str] | None:
-    """Return why a compound with these first blocks is not learned from, or None if it is."""
+    """Return why a compound with these first blocks is left out of training, or None."""
     for block in blocks:
         if block in excluded:
             return Reason.EXCLUDED, block
@@ -381,7 +382,7 @@ def read_many(paths: Iterable[Path], report: ReadReport) -> Iterator[Spectrum]:
     Raises
     ------
     InputError
-        If a file is there twice: its spectra would count twice.
+        If a file is given twice: its spectra would count twice.
     """
     paths = list(paths)
     require_distinct(paths, "files of spectra")
@@ -403,7 +404,7 @@ PRECURSOR_OF_STRUCTURE = "precursor m/z not stated, taken from structure and ion
 class StructureParser:
     """Parses each distinct structure of a library once; libraries repeat them per spectrum.
 
-    What was decided on a structure, such as to take the InChI, is noted in `report` per spectrum.
+    Decisions on a structure, such as to take the InChI, are noted in `report` per spectrum.
     """
 
     def __init__(self, report: ReadReport | None = None) -> None:
@@ -419,10 +420,10 @@ class StructureParser:
     def fitting(
         self, spectrum: Spectrum, wanted: SpectrumFilter
     ) -> tuple[Molecule, tuple[Reason, str] | None]:
-        """Return the spectrum's molecule, and why the spectrum does not go with it, if it does not.
+        """Return the spectrum's molecule, and why the spectrum does not fit it, if it does not.
 
-        Where a record's SMILES and InChI are two structures, and the InChI's alone fits the
-        precursor m/z, it is that one. A StructureError is raised if neither can be read.
+        If a record's SMILES and InChI are two structures, and only that of the InChI fits the
+        precursor m/z, it is taken. A StructureError is raised if neither can be read.
         """
         found = self._parsed(spectrum.smiles, spectrum.inchi)
         rejected = wanted.reject_structure(spectrum, found)
@@ -442,7 +443,7 @@ class StructureParser:
         return found, rejected
 
     def _fitting_component(self, spectrum: Spectrum, wanted: SpectrumFilter) -> Molecule | None:
-        """Return the component of a salt's SMILES that alone fits the precursor m/z, or None."""
+        """Return the only component of a salt's SMILES that fits the precursor m/z, or None."""
         if not spectrum.smiles or "." not in spectrum.smiles:
             return None
         found = []
@@ -454,7 +455,7 @@ class StructureParser:
         return found[0] if len(found) == 1 else None
 
     def component(self, spectrum: Spectrum) -> Molecule | None:
-        """Return the component of a salt that a spectrum is of, where that is not the largest.
+        """Return the component of a salt that was measured, if it is not the largest one.
 
         A StructureError is raised if the structure cannot be read.
         """
@@ -465,7 +466,7 @@ class StructureParser:
         return self._fitting_component(spectrum, wanted)
 
     def with_its_ion(self, spectrum: Spectrum, wanted: SpectrumFilter) -> Spectrum:
-        """Return a spectrum without ion species as one of that which its structure tells.
+        """Return a spectrum without ion species as one of the species that fits its structure.
 
         Old libraries state neither species, ion mode nor charge.
         """
@@ -488,7 +489,7 @@ class StructureParser:
         return spectrum
 
     def with_its_precursor(self, spectrum: Spectrum, wanted: SpectrumFilter) -> Spectrum:
-        """Return an MS2 spectrum without precursor m/z as one with that of its structure's ion."""
+        """Return an MS2 spectrum without precursor m/z with the m/z of its structure's ion."""
         if spectrum.ms_level != 2 or not wanted.precursor_of_structure:
             return spectrum
         with contextlib.suppress(StructureError):

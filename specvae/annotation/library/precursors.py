@@ -11,13 +11,13 @@ from specvae.molecules.molecule import Molecule
 from specvae.spectra.spectrum import Spectrum
 
 ROUNDED_PRECURSOR = "rounded precursor m/z, its decimals taken from structure and ion species"
-"""The note on records that state what the quadrupole was set to."""
+"""The note on records that state the m/z that the quadrupole was set to."""
 
 COARSE_PRECURSOR = "precursor m/z as a quadrupole measured it, taken from structure and ion species"
 """The note on records that state a precursor m/z of low resolution."""
 
 _ROUNDED_BY = 0.6  # of the last decimal place; some are cut off instead
-_COARSE_BY = 0.6  # Th: what a quadrupole or an ion trap may be off
+_COARSE_BY = 0.6  # Th: largest error of a quadrupole or an ion trap
 _COARSE = re.compile(
     "(?<![A-Z])(?:Q{1,3}|TQ|TQD|TSQ|(TRIPLE)?QUAD(RUPOLE)?|QUATTRO"
     "|Q{0,2}L?IT|ITMS|LTQ|LCQ|(Q|ION)?TRAP)(?![A-Z])"
@@ -33,8 +33,8 @@ def with_exact_precursor(
 ) -> tuple[str, Spectrum] | None:
     """Return a spectrum with the m/z of its structure's ion, if the stated one may be that.
 
-    Older libraries state what the quadrupole was set to, 283 for 283.0612, or what it measured,
-    282.93; these often without the ion species, so that the usual one is taken.
+    Older libraries state the m/z that the quadrupole was set to, 283 for 283.0612, or the one that
+    it measured, 282.93. The latter often lack the ion species, so that the usual one is taken.
     """
     mz, ion, is_coarse = spectrum.precursor_mz, spectrum.ion, _is_coarse(spectrum)
     if ion is not None and is_coarse and spectrum.adduct is None:
@@ -56,15 +56,15 @@ def _is_multiple(mz: float, unit: float) -> bool:
 
 
 def _is_coarse(spectrum: Spectrum) -> bool:
-    """Whether a quadrupole or an ion trap measured a spectrum, as its type of instrument says."""
+    """Return whether a quadrupole or an ion trap measured a spectrum, by its instrument type."""
     named = (spectrum.instrument_type or "").upper()
     return _COARSE.search(named) is not None and not _ACCURATE.search(named)
 
 
 def precursor_mz_of(spectrum: Spectrum, molecule: Molecule) -> float | None:
-    """Return the m/z (Th) of the ion that a spectrum states, of a molecule, if it can be of it.
+    """Return the m/z (Th) of a molecule's ion of the stated species, if the spectrum may be of it.
 
-    It can not where the molecule is a salt or an ion itself, or much intensity is above the m/z.
+    It may not if the molecule is a salt or an ion itself, or much intensity is above this m/z.
     """
     ion = spectrum.ion
     if spectrum.adduct is None or ion is None or molecule.n_components > 1:

@@ -20,19 +20,18 @@ from specvae.spectra.spectrum import Spectrum
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """What is assumed of queries whose records do not say.
+    """Assumptions on queries whose records do not state an ion.
 
     Attributes
     ----------
     adduct
-        Ion species of queries that state none, if it agrees with the ion mode and the number of
-        charges that they do state. Where it does not, and without one, they are the protonated or
-        deprotonated molecule.
+        Ion species of queries that state none, if it agrees with their stated ion mode and number
+        of charges. Otherwise, or if it is None, the protonated or deprotonated molecule is assumed.
     ion_mode
-        Of queries that state neither ion mode nor a species that implies one.
+        Ion mode of queries that state neither an ion mode nor a species that implies one.
     tried
-        Ion species of which a query that states none may be, as far as they agree with the ion
-        mode and the charge that it states: candidates of each of them are ranked.
+        Ion species that are tried for queries that state none, if they agree with the stated ion
+        mode and charge: candidates of each species are ranked.
     """
 
     adduct: Adduct | None = None
@@ -43,7 +42,7 @@ class Assumptions:
     def parse(
         cls, adduct: str | None = None, ion_mode: str | None = None, tried: str | None = None
     ) -> Assumptions:
-        """Return what a user asks for; a species alone gives the ion mode too.
+        """Return the assumptions that a user states; a species alone implies the ion mode.
 
         `tried` is as for `specvae.annotation.library.ion_shares.parse_species`.
 
@@ -75,7 +74,7 @@ class Assumptions:
         return cls(ion, ion.ion_mode)
 
     def or_only(self, ion_modes: Iterable[str]) -> Assumptions:
-        """Return the same, with the ion mode of a model that knows one only if none is assumed."""
+        """Return the same, with the only ion mode of a model if no ion mode is assumed."""
         known = set(ion_modes) - {"unknown"}
         if self.ion_mode is not None or len(known) != 1:
             return self
@@ -83,20 +82,20 @@ class Assumptions:
 
 
 class MassFit(NamedTuple):
-    """As what a query's precursor m/z is that of one of its candidates.
+    """How a query's precursor m/z fits its candidates.
 
     Parameters
     ----------
     as_ion
-        As that of the candidate's ion.
+        Whether it is the m/z of the ion of a candidate.
     as_neutral
-        As the mass of the candidate itself, which is no ion.
+        Whether it is the mass of a candidate itself, which is no ion.
     as_cation
-        As that of a candidate that is a cation as listed, in negative mode without two protons,
-        which is not ranked as the query's ion is another.
+        Whether it is the m/z of a candidate that is listed as a cation (in negative mode without
+        two protons) and not ranked, as the query's ion is another.
     as_others
-        Of a query without candidates: other ion species as which it would have some, `ISOTOPE`, or
-        `AVERAGE`.
+        For a query without candidates: other ion species as which it would have some, `ISOTOPE`,
+        or `AVERAGE`.
     """
 
     as_ion: bool
@@ -111,12 +110,12 @@ AVERAGE = "the average mass"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
-    """A spectrum that is to be annotated, with the ion that it is taken to be.
+    """A spectrum that is to be annotated, with its stated or assumed ion.
 
     Attributes
     ----------
     spectrum
-        As read, but with `ion` as its own species, charge and ion mode: whatever looks at it sees
+        As read, but with `ion` as its own species, charge and ion mode, so that all later steps use
         the same ion.
     ion
         Stated or assumed; None if the stated one cannot be read, or nothing is known.
@@ -131,7 +130,7 @@ class Query:
     merged
         Identifiers of the other spectra of its feature, which share its answer.
     fit
-        How its precursor fits the candidates; None where that was not asked.
+        How its precursor fits the candidates; None if that was not computed.
     """
 
     spectrum: Spectrum
@@ -210,7 +209,7 @@ class Query:
         return self.ion is not None and _taken_as(self.ion) in self.remarks
 
     def likeliest(self) -> Query:
-        """Return the query as one of its likeliest ion, where masses do not tell species apart."""
+        """Return the query with its likeliest ion only, if masses do not tell species apart."""
         if self.ion is None or not self.others:
             return self
         remarks = (
@@ -240,9 +239,10 @@ class Query:
         return self.ion.neutral_mass(self.precursor_mz)
 
     def may_have(self, mass: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which masses of molecules (Da, (n,)) it may have, however its m/z was rounded.
+        """Return which masses of molecules (Da, (n,)) it may have, for any rounding of its m/z.
 
-        Where its ion is assumed, that may be another common one; all where it is not known.
+        If its ion is assumed, other common species are allowed; if the ion is unknown, all masses
+        are.
         """
         mz, ions = self.precursor_mz, list(self.ions)
         if mz is None or not ions:
@@ -268,11 +268,11 @@ FAINT_FRAGMENTS = "no fragment reaches 0.5% of the highest peak"
 COARSE_PEAKS = "m/z of its peaks have one decimal or none"
 ABOVE_PRECURSOR = "much of its intensity lies above the precursor m/z"
 _MUCH = 0.1  # of the intensity
-_ISOTOPES = 4.0  # Th above the precursor m/z that are still of it
+_ISOTOPES = 4.0  # Th above the precursor m/z in which its isotope peaks are
 
 
 def _on_peaks(spectrum: Spectrum, ion: Adduct | None) -> Iterator[str]:
-    """Yield what is to be said of a spectrum's peaks."""
+    """Yield the remarks on a spectrum's peaks."""
     if not spectrum.has_fragments:
         yield NO_FRAGMENTS
     elif spectrum.highest_fragment < _FAINT:
