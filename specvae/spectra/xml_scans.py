@@ -52,11 +52,14 @@ def scan_elements(
     n_bytes = 0
     for beginning, piece in _pieces(path, stream, tag):
         if beginning == _DOCUMENT:
-            if document.n_scans:
-                yield from document.end(is_last=False)
-            groups.clear()
-            document = _Document(tag, groups, document.n_scans)
-            n_bytes = 0
+            declaration, end, piece = piece.partition(b"?>")
+            if not document.takes(declaration + end):
+                if document.n_scans:
+                    yield from document.end(is_last=False)
+                groups.clear()
+                document = _Document(tag, groups, document.n_scans)
+                document.takes(declaration + end)
+                n_bytes = 0
         elif beginning == _SCAN:
             document.begin_scan()
         n_bytes = 0 if document.is_lost else n_bytes + len(piece)
@@ -98,11 +101,31 @@ class _Document:
         self._n_before = n_scans
         self._reopened: list[_OpenElement] = []  # whose first tags the parser is to see again
         self._was_lost = False
+        self._declaration = b""
+        self._has_root = False
+
+    def takes(self, declaration: bytes) -> bool:
+        """Parse an XML declaration, or what looks like one in a comment or in CDATA.
+
+        Returns False if it is the declaration of another document.
+        """
+        if self.is_lost or (self._has_root and not self._open):
+            return False
+        self._declaration = self._declaration or declaration
+        self._parser.feed(declaration)
+        if (flush := getattr(self._parser, "flush", None)) is not None:
+            flush()  # later versions of Python may report an error with the next piece
+        try:
+            list(self._parser.read_events())
+        except ParseError:
+            return False
+        return True
 
     def begin_scan(self) -> None:
         """Note that the first tag of a scan comes next."""
         if self.is_lost:
             self._parser = XMLPullParser(("start", "end"))
+            self._parser.feed(self._declaration)
             self._reopened, self._open = self._open, []
             for each in self._reopened:
                 self._parser.feed(f"<{tag_of(each.element)}>")
@@ -144,6 +167,7 @@ class _Document:
         if self._reopened:
             self._open.append(self._reopened.pop(0)._replace(parsed=element))
             return
+        self._has_root = True
         name = tag_of(element)
         number = 0
         n_around = self._open[-1].n_around if self._open else 0

@@ -701,6 +701,31 @@ def test_files_that_were_joined_are_read_one_after_the_other(tmp_path: Path) -> 
     assert [(skip.record, skip.reason) for skip in skips] == [("n=2", Reason.TRUNCATED)]
 
 
+@pytest.mark.parametrize("around", ["<!-- {} -->", "<![CDATA[{}]]>"])
+@pytest.mark.parametrize("before", ["<cvParam", "<run"])
+def test_a_declaration_in_a_comment_begins_no_other_file(
+    tmp_path: Path, around: str, before: str
+) -> None:
+    text = around.format('<?xml version="1.0"?> <spectrum id="none">')
+    content = mzml_file([_with_id(1), _with_id(2)]).replace(before, text + before)
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzML", content)
+    assert skips == []
+    assert [spectrum.query_id for spectrum in spectra] == ["n=1", "n=2"]
+
+
+def test_behind_a_broken_scan_the_encoding_is_the_one_that_was_declared(tmp_path: Path) -> None:
+    content = mzml_file([_with_id(1), "<spectrum <", scan(name="\u00b5")])
+    content = content.replace('encoding="utf-8"', 'encoding="ISO-8859-1"')
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzML", content.encode("latin-1"))
+    assert [spectrum.query_id for spectrum in spectra] == ["n=1", "\u00b5"]
+    assert [skip.reason for skip in skips] == [Reason.TRUNCATED]
+
+
+def test_blanks_before_the_declaration(tmp_path: Path) -> None:
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzML", "\n" + mzml_file([_with_id(1)]))
+    assert ([spectrum.query_id for spectrum in spectra], skips) == (["n=1"], [])
+
+
 @pytest.mark.parametrize("declared", ['encoding="utf-8"', "", 'encoding="ISO-8859-1"'])
 def test_bytes_that_are_no_utf_8_cost_nothing(tmp_path: Path, declared: str) -> None:
     """As in the names of samples and operators that Windows' programs write."""
