@@ -18,6 +18,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +299,8 @@ def test_a_server_that_is_stopped_leaves_no_uploads(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        # What ignores a signal, as nohup does, lets its children ignore it too.
+        preexec_fn=partial(signal.signal, number, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
