@@ -115,7 +115,9 @@ def rank_spectra(
     """
     progress = progress or Silence()
     sharing = listed_as or {}
-    features = {query_id: shared.query_id for query_id, shared in sharing.items()}
+    # All spectra of a feature at once take much memory, and are needed with `rescore` alone.
+    together = sharing if rescore is not None else {}
+    features = {query_id: shared.query_id for query_id, shared in together.items()}
     ranker = _Ranker(annotator, source, rescore, features, n_jobs, progress)
     n_done = 0
     found = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,6 +149,31 @@ def test_a_feature_has_the_candidates_that_are_listed_for_any_of_its_spectra(
     fragments = EVIDENCE_KINDS.index("fragments")
     for smiles, raw in found.items():
         assert raw[fragments] == pytest.approx(wanted[smiles][fragments])
+
+
+@pytest.mark.parametrize(("rescore", "together"), [(None, [1, 1, 1]), (1, [3])])
+def test_spectra_of_a_feature_are_ranked_together_with_rescore_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rescore: int | None, together: list[int]
+) -> None:
+    """A feature may have thousands of spectra, and each of their candidates takes memory."""
+    monkeypatch.setattr(rank, "_MOST_QUERIES", 1)
+    sizes: list[int] = []
+    whole = rank._Ranker.rank
+
+    def counted(self: rank._Ranker, listed: Sequence[rank._ListedQuery]) -> list[Ranked]:
+        sizes.append(len(listed))
+        return list(whole(self, listed))
+
+    monkeypatch.setattr(rank._Ranker, "rank", counted)
+    path = tmp_path / "c.csv"
+    path.write_text(f"smiles\n{CAFFEINE}\n", encoding="utf-8")
+    spectra = [
+        replace(spectrum_of(CAFFEINE, 138.0661), query_id=name, metadata={"FEATURE_ID": "7"})
+        for name in "abc"
+    ]
+    options = RunOptions(candidates=path, merge_by="FEATURE_ID", n_jobs=1, rescore=rescore)
+    assert len(list(RankingRun(tiny_annotator(), options).outcomes(spectra))) == 1
+    assert sizes == together
 
 
 @pytest.mark.parametrize("most", [1, 1024])
