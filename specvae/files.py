@@ -248,6 +248,23 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
         yield stream
 
 
+def is_foreign(path: Path, own: re.Pattern[bytes]) -> bool:
+    """Return whether a file has content that does not begin as a file of this program does.
+
+    Parameters
+    ----------
+    path
+        The file. One that is missing or blank is not foreign.
+    own
+        What is found in the first 200 bytes of a file that this program has written.
+    """
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        head = stream.read(200)
+    return bool(head.strip()) and own.search(head) is None
+
+
 def json_ready(value: Any) -> Any:  # noqa: ANN401
     """Return nested dictionaries and lists with null where JSON has no number: inf and NaN."""
     if isinstance(value, Mapping):

@@ -18,7 +18,7 @@ import click
 from specvae.cli.console import Console, TerminalText
 from specvae.compression import COMPRESSED_SUFFIXES
 from specvae.errors import InputError
-from specvae.files import atomic_text
+from specvae.files import atomic_text, is_foreign
 from specvae.report import SKIP_COLUMNS, ReadReport
 from specvae.sources import no_such_file
 
@@ -139,19 +139,13 @@ def require_paths(inputs: Paths, outputs: Paths, *, must_exist: bool = True) -> 
 
 def _require_own(path: Path) -> None:
     """Raise an InputError if a file beside an output exists and is not of an earlier run."""
-    if not path.is_file():
-        return
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
-    if not head.strip() or _OWN_HEAD.search(head) is not None:
-        return
-    raise InputError(
-        f"{path}: is no file that an earlier run has written, and would be replaced; wanted "
-        "another name for the output, or that file elsewhere"
-    )
+    if is_foreign(path, _OWN_HEAD):
+        raise InputError(
+            f"{path}: is no file that an earlier run has written, and would be replaced; wanted "
+            "another name for the output, or that file elsewhere"
+        )
 
 
-_HEAD_BYTES = 200
 # A list of skips, or the record of how an output was made.
 _OWN_HEAD = re.compile(rb'^%s\s|"program":\s*"specvae ' % ",".join(SKIP_COLUMNS).encode())
 

@@ -5,12 +5,14 @@ Imports neither torch nor RDKit, so that a missing file is reported at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from specvae.annotation.library.folds import SPLIT_COLUMNS
 from specvae.errors import InputError
+from specvae.files import is_foreign
 from specvae.report import SKIP_COLUMNS
 from specvae.sources import no_such_file
 
@@ -89,19 +91,12 @@ def require_free(folder: Path, *, resume: bool, force: bool) -> None:
             "--force replaces it, and -o names another folder"
         )
     for name, columns in _TABLES.items():
-        if not force and _is_of_others(folder / name, columns):
+        own = re.compile(rb"\A[ \t]*%s\s*?(?:\n|\Z)" % ",".join(columns).encode())
+        if not force and is_foreign(folder / name, own):
             raise InputError(
                 f"{folder / name}: is no file that an earlier run has written, and would be "
                 "replaced; --force replaces it, and -o names another folder"
             )
 
 
-_TABLES = {SKIPPED_FILE: ",".join(SKIP_COLUMNS), SPLIT_FILE: ",".join(SPLIT_COLUMNS)}
-
-
-def _is_of_others(path: Path, columns: str) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        head = stream.readline(200)
-    return bool(head.strip()) and head.strip() != columns.encode()
+_TABLES = {SKIPPED_FILE: SKIP_COLUMNS, SPLIT_FILE: SPLIT_COLUMNS}
