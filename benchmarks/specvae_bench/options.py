@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ import click
 
 from specvae.cli.options import INPUT, NumberRange, model_file
 from specvae.cli.outputs import require_paths
+from specvae.errors import InputError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -99,6 +101,44 @@ def require_results(*results: Path, reads: Iterable[Path] = ()) -> None:
         and (value := context.params.get(param.name or "")) is not None
     }
     require_paths({**inputs, "the command": reads}, {"--output": results}, must_exist=False)
+
+
+def require_results_folder(folder: Path, names: Iterable[str], reads: Iterable[Path] = ()) -> None:
+    """Fail like `require_results`, and if a file in the folder is of others than earlier runs.
+
+    An earlier run is known by a result that it has left, a JSON file with the version of specvae.
+
+    Raises
+    ------
+    InputError
+        Naming the file that would be replaced.
+    """
+    results = [folder / name for name in names]
+    require_results(*results, reads=reads)
+    there = [path for path in results if path.is_file() and path.stat().st_size]
+    own = [path for path in there if path.suffix == ".json" and _is_result(path)]
+    for path in there:
+        if path.suffix == ".json" and path not in own:
+            raise InputError(
+                f"{path}: is no result of an earlier run, and would be replaced; {_ELSEWHERE}"
+            )
+    if there and not own:
+        raise InputError(
+            f"{there[0]}: would be replaced, and no result of an earlier run is beside it; "
+            f"{_ELSEWHERE}"
+        )
+
+
+_ELSEWHERE = "wanted another folder (-o), or that file elsewhere"
+
+
+def _is_result(path: Path) -> bool:
+    try:
+        result = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    versions = result.get("versions") if isinstance(result, dict) else None
+    return isinstance(versions, dict) and "specvae" in versions
 
 
 def model_files(models: Sequence[Path]) -> dict[str, Path]:

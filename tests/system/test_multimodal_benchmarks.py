@@ -310,6 +310,18 @@ def test_a_run_killed_before_its_last_line_of_the_log_still_has_all_epochs(
     assert isinstance(done.exception, InputError)
 
 
+@pytest.mark.parametrize("name", ["samples.png", "model.safetensors"])
+def test_a_run_replaces_no_file_of_others(
+    name: str, data: Path, cache: Path, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(b"mine")
+    arguments = ("--data", data / "mnist", "--cache", cache, *QUICK, "-o", tmp_path)
+    done = CliRunner().invoke(commands.mnist_split, [str(a) for a in arguments])
+    assert isinstance(done.exception, InputError)
+    assert str(done.exception).startswith(f"{tmp_path / name}: would be replaced, and no run is")
+    assert (tmp_path / name).read_bytes() == b"mine"
+
+
 def test_runs_that_differ_in_more_than_the_seed_have_rows_of_their_own(
     data: Path, cache: Path, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from specvae_bench.options import (
     model_files,
     models_option,
     output_option,
-    require_results,
+    require_results_folder,
     seed_option,
 )
 
@@ -88,7 +88,7 @@ def casmi2017(
     """
     if not models and not spectra:
         raise click.UsageError("name trained models with --model, or a library with --spectra")
-    require_results(*(output / name for name in FILES))
+    require_results_folder(output, FILES)
     paths = model_files(models)
 
     from specvae_bench.files import write_result, write_tables
@@ -111,6 +111,6 @@ def casmi2017(
         "seed": seed,
         **found,
     }
-    topk.draw(found, output / "topk.png", title or f"CASMI challenges, {ion_mode} mode", n_ranked)
     write_result(output / "result.json", result)
+    topk.draw(found, output / "topk.png", title or f"CASMI challenges, {ion_mode} mode", n_ranked)
     write_tables(output, topk.markdown_table(found["models"]))

@@ -15,7 +15,7 @@ from specvae_bench.options import (
     library_option,
     output_option,
     ppm_option,
-    require_results,
+    require_results_folder,
     seed_option,
 )
 
@@ -76,7 +76,7 @@ def holdout(
       specvae train --spectra mona.msp --exclude fold/truth.csv
       specvae evaluate fold/queries.mgf --candidates fold/candidates.csv --truth fold/truth.csv
     """
-    require_results(*(output / name for name in FILES))
+    require_results_folder(output, FILES)
 
     from specvae.annotation.library.compounds import read_excluded
     from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts

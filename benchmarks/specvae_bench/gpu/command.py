@@ -17,7 +17,7 @@ from specvae.cli.help import Choice
 from specvae.cli.options import INPUT, NumberRange, library_filter_options
 from specvae.counting import counted
 from specvae.errors import ConfigError
-from specvae_bench.options import exclude_option, require_results
+from specvae_bench.options import exclude_option, require_results, require_results_folder
 
 if TYPE_CHECKING:
     from specvae_bench.gpu.plan import Plan
@@ -153,7 +153,7 @@ def gpu(
         click.echo(f"{output}: {counted(len(made.train), 'spectra')} to learn from, {size:.1f} MB")
         return
     if finishing:
-        require_results(output / "hits.md", *(output / f"hits-{fold.name}.json" for fold in folds))
+        require_results_folder(output, ["hits.md", *(f"hits-{fold.name}.json" for fold in folds)])
         from specvae_bench.gpu.finish import finish
 
         click.echo(finish(output, folds, console), nl=False)
@@ -166,7 +166,7 @@ def gpu(
         require_kinds(kinds)
     except ConfigError as error:
         raise click.UsageError(f"--kind {error}") from None
-    require_results(*(output / f"{part}.json" for name in limits for part in parts(name)))
+    require_results_folder(output, [f"{part}.json" for name in limits for part in parts(name)])
 
     plan = Plan(
         output, device, data, prepared, epochs, limit, oracle_epochs, keep_state, amp, kinds

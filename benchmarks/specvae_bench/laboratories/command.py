@@ -16,6 +16,7 @@ from specvae_bench.options import (
     output_option,
     ppm_option,
     require_results,
+    require_results_folder,
     seed_option,
     structures_option,
 )
@@ -136,10 +137,11 @@ def laboratories(
       specvae bench laboratories --spectra massbank.msp --structures structures.tsv -o labs
     """
     listed = () if lists is None else tuple(lists / name for name in LIST_FILES)
-    require_results(
-        *(output / name for name in (FIT_FILES if is_fit else FILES)),
-        reads=(*listed, *exclude, *([fragment_score] if fragment_score else [])),
-    )
+    reads = (*listed, *exclude, *([fragment_score] if fragment_score else []))
+    if is_fit:
+        require_results(*(output / name for name in FIT_FILES), reads=reads)
+    else:
+        require_results_folder(output, FILES, reads)
     paths = model_files(models)
 
     import json
@@ -177,8 +179,8 @@ def laboratories(
     with atomic_text(output / "truth.csv") as stream:
         stream.write("query_id,inchikey14\n")
         stream.writelines(f"{query_id},{block}\n" for query_id, block in truths)
-    draw(result, output / "laboratories.png", "Queries of one laboratory, library of all others")
     write_result(output / "laboratories.json", result)
+    draw(result, output / "laboratories.png", "Queries of one laboratory, library of all others")
     table = markdown_tables(result)
     if "lists" in result:
         table += "\n" + list_table(result["lists"])

@@ -9,7 +9,12 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import jobs_option
-from specvae_bench.options import exclude_option, library_option, output_option, require_results
+from specvae_bench.options import (
+    exclude_option,
+    library_option,
+    output_option,
+    require_results_folder,
+)
 
 FILES = ("retention_index.safetensors", "retention.json", "retention.png")
 
@@ -40,7 +45,7 @@ def retention(
     Example:
       specvae bench retention --spectra massbank.msp --exclude fold/truth.csv -o retention
     """
-    require_results(*(output / name for name in FILES))
+    require_results_folder(output, FILES)
 
     from specvae_bench.files import write_result
     from specvae_bench.laboratories.retention_report import compute, draw, table_of, write_index

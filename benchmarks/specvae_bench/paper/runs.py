@@ -36,6 +36,8 @@ Trainer = Literal["specvae", "multivae"]
 RESULT = "result.json"
 _EPOCHS = "epochs.jsonl"
 _STATE = "training-state.safetensors"
+_MODEL = "model.safetensors"
+_WRITTEN_LAST = (_MODEL, "reconstructions.png", "samples.png")
 # Weights begin at torch's global generator: runs side by side in one process take turns.
 _BEGINNING = threading.Lock()
 
@@ -171,7 +173,7 @@ def finished(task: Task, settings: RunSettings, folder: Path) -> dict[str, Any] 
 
 
 def require_own(task: Task, settings: RunSettings, folder: Path) -> None:
-    """Refuse settings that do not fit the task, and a folder with the result of another run.
+    """Refuse settings that do not fit the task, and a folder with files of another run or others.
 
     A run of other epochs is the same run.
 
@@ -179,9 +181,19 @@ def require_own(task: Task, settings: RunSettings, folder: Path) -> None:
     ------
     ConfigError
         If there is such a result, or `RunSettings.filled` has something against the settings.
+    InputError
+        If there is a file that would be replaced, and nothing by which a run is known.
     """
     wanted = {"benchmark": task.experiment.name, **asdict(settings.filled(task)), "epochs": None}
     if not (folder / RESULT).exists():
+        # An interrupted run is known by its epochs, which are looked at before they are replaced.
+        begun = any((folder / name).exists() for name in (_EPOCHS, _STATE))
+        for name in () if begun else _WRITTEN_LAST:
+            if (folder / name).exists():
+                raise InputError(
+                    f"{folder / name}: would be replaced, and no run is beside it; wanted another "
+                    "folder (-o), or that file elsewhere"
+                )
         return
     result = read_result(folder / RESULT)
     found = {**wanted, **result["settings"], "benchmark": result["benchmark"], "epochs": None}
@@ -299,7 +311,7 @@ def run(
         "epochs": log.rows,
     }
     header = Header(program=f"specvae {__version__}", others={"benchmark": task.experiment.name})
-    save_checkpoint(folder / "model.safetensors", model, header)
+    save_checkpoint(folder / _MODEL, model, header)
     task.draw(model, folder, measurement.generator())
     write_result(folder / RESULT, result)
     return result

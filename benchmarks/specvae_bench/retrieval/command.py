@@ -16,7 +16,7 @@ from specvae_bench.options import (
     model_files,
     models_option,
     output_option,
-    require_results,
+    require_results_folder,
     seed_option,
     title_option,
 )
@@ -79,7 +79,7 @@ def retrieval(
       specvae bench retrieval --data fold --spectra mona.msp --model svae
       specvae bench retrieval --data fold --spectra mona.msp --method all
     """
-    require_results(*(output / name for name in FILES))
+    require_results_folder(output, FILES)
     paths = model_files(models)
 
     from specvae_bench.files import write_result, write_tables
@@ -96,6 +96,6 @@ def retrieval(
         "date": time.strftime("%Y-%m-%d"),
         **compare(files, chosen, paths, options, jobs, output, console),
     }
-    draw(result, output, title or files.data.name)
     write_result(output / "retrieval.json", result)
+    draw(result, output, title or files.data.name)
     write_tables(output, markdown_tables(result))

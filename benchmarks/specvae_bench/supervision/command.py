@@ -12,7 +12,7 @@ from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
 from specvae.cli.options import INPUT, NumberRange, device_option, jobs_option
 from specvae_bench.folds.options import FoldFiles, fold_options
-from specvae_bench.options import output_option, require_results, seed_option, title_option
+from specvae_bench.options import output_option, require_results_folder, seed_option, title_option
 from specvae_bench.supervision.plan import LEARNERS, LEVELS, UNPAIRED, listing, planned
 
 RESULT = "supervision.json"
@@ -106,7 +106,7 @@ def supervision(
       specvae bench supervision --data fold --spectra mona.msp \\
           --unpaired-molecules structures.tsv -o supervision
     """
-    require_results(*(output / name for name in FILES))
+    require_results_folder(output, FILES)
 
     unpaired = unpaired or (("none", "both") if molecules else ("none", "spectra"))
     if not molecules and {"molecules", "both"} & set(unpaired):

@@ -33,7 +33,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 _PART = "part/"
 _DPI = 300  # as journals require for line figures
 _METADATA = {  # without a date: the same figure is the same file
-    "png": {"Software": None},
+    "png": {"Software": "specvae"},
     "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
     "svg": {"Date": None, "Creator": None},
 }

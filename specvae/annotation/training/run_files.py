@@ -6,7 +6,7 @@ Imports neither torch nor RDKit, so that a missing file is reported at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,9 +79,9 @@ def require_files(files: TrainFiles) -> None:
 
 
 def require_free(folder: Path, *, resume: bool, force: bool) -> None:
-    """Raise an InputError if a run would replace a model, or others' tables, without being asked.
+    """Raise an InputError if a run would replace a model, or others' files, without being asked.
 
-    The tables of an earlier run that failed are replaced.
+    What an earlier run that failed has left is replaced.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file, wanted a folder to write")
@@ -90,13 +90,27 @@ def require_free(folder: Path, *, resume: bool, force: bool) -> None:
             f"{folder / MODEL_FILE}: there is a model already; --resume goes on with its training, "
             "--force replaces it, and -o names another folder"
         )
-    for name, columns in _TABLES.items():
-        own = re.compile(rb"\A[ \t]*%s\s*?(?:\n|\Z)" % ",".join(columns).encode())
-        if not force and is_foreign(folder / name, own):
+    if force:
+        return
+    for name, own in _OWN_HEADS.items():
+        # The picture of an earlier version says nothing of the program: the model beside it does.
+        of_model = name == PLOT_FILE and (folder / MODEL_FILE).exists()
+        if not of_model and is_foreign(folder / name, own):
             raise InputError(
                 f"{folder / name}: is no file that an earlier run has written, and would be "
                 "replaced; --force replaces it, and -o names another folder"
             )
 
 
-_TABLES = {SKIPPED_FILE: SKIP_COLUMNS, SPLIT_FILE: SPLIT_COLUMNS}
+def _table_head(columns: Iterable[str]) -> re.Pattern[bytes]:
+    return re.compile(rb"\A[ \t]*%s\s*?(?:\n|\Z)" % ",".join(columns).encode())
+
+
+_OWN_HEADS = {
+    STATE_FILE: re.compile(rb'\A.{8}\{"__metadata__":\{"specvae', re.DOTALL),
+    EPOCHS_FILE: re.compile(rb'\A\{"epoch": '),
+    SPLIT_FILE: _table_head(SPLIT_COLUMNS),
+    SKIPPED_FILE: _table_head(SKIP_COLUMNS),
+    PLOT_FILE: re.compile(rb"Software\0specvae"),
+}
+"""How the files of a run begin, beside the model."""

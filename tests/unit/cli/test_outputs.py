@@ -14,9 +14,11 @@ import click
 import pytest
 from click.testing import CliRunner
 from conftest import run_specvae
+from specvae_bench.files import write_result
 from specvae_bench.folds import casmi, holdout
 from specvae_bench.laboratories import command as laboratories
 from specvae_bench.laboratories import retention_command as retention
+from specvae_bench.options import require_results_folder
 from specvae_bench.retrieval import command as retrieval
 from specvae_bench.supervision import command as supervision
 
@@ -218,6 +220,37 @@ def test_no_output_replaces_a_file_of_a_folder_that_is_read(name: str, tmp_path:
     (lists / name).write_text("", encoding="utf-8")
     refusal = refusal_of("bench laboratories", tmp_path, {"--lists": lists, "--output": lists})
     assert refusal.startswith(f"{lists / name}: is what --output writes and what the command reads")
+
+
+def own_folder_cases() -> Iterator[tuple[str, str]]:
+    """Yield the benchmarks that write a folder, with each of its files that is no result."""
+    for case, paths in PATHS.items():
+        if case.startswith("bench ") and case != "bench laboratories fit":
+            yield from ((case, name) for name in paths.files)
+
+
+@pytest.mark.parametrize(("case", "name"), list(own_folder_cases()))
+def test_a_benchmark_replaces_no_file_of_others(case: str, name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / name).write_text("{}", encoding="utf-8")
+    refusal = refusal_of(case, tmp_path, {"--output": folder})
+    assert refusal.startswith(f"{folder / name}: ")
+    assert "would be replaced" in refusal
+    assert "another folder (-o)" in refusal
+
+
+def test_a_benchmark_replaces_what_an_earlier_run_has_written(tmp_path: Path) -> None:
+    for name, text in (("truth.csv", "query_id\n"), ("other.json", "[]"), ("empty.png", "")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    names = ("holdout.json", "truth.csv", "empty.png")
+    with click.Context(holdout.holdout):
+        with pytest.raises(InputError, match=r"truth\.csv: would be replaced, and no result"):
+            require_results_folder(tmp_path, names)
+        write_result(tmp_path / "holdout.json", {"n_queries": 1})
+        require_results_folder(tmp_path, names)
+        with pytest.raises(InputError, match=r"other\.json: is no result of an earlier run"):
+            require_results_folder(tmp_path, (*names, "other.json"))
 
 
 def test_a_hard_link_to_an_input_is_the_input(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from annotation_examples import tiny_config, write_library
 from specvae.annotation.library.folds import fold_of, write_split
 from specvae.annotation.library.header import AnnotatorHeader
 from specvae.annotation.library.tensors import FINGERPRINT, SPECTRUM
+from specvae.annotation.output.plots import plot_training
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
@@ -360,6 +361,30 @@ def test_tables_of_others_in_the_folder_are_kept(name: str, tmp_path: Path) -> N
     ReadReport().write_csv(tmp_path / "skipped.csv")
     write_split(tmp_path / "split.csv", {"RYYVLZVUVIJVGH": "val"})
     require_free(tmp_path, resume=False, force=False)
+
+
+@pytest.mark.parametrize("name", ["epochs.jsonl", "training.png", "training-state.safetensors"])
+def test_other_files_of_others_in_the_folder_are_kept(
+    name: str, files: TrainFiles, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / name).write_bytes(b"\x89PNG\r\n\x1a\n a course of my own")
+    with pytest.raises(InputError, match=rf"{name}: is no file that an earlier run has written"):
+        require_free(own, resume=False, force=False)
+    require_free(own, resume=False, force=True)
+    run(tiny_config(), files, keep_state=True)
+    if name == "training.png":  # which the tests' runs do not draw
+        plot_training([{"epoch": 1, "loss": 2.0}], own / name)
+    else:
+        (own / name).write_bytes((files.output / name).read_bytes())
+    require_free(own, resume=False, force=False)
+
+
+def test_the_picture_of_an_earlier_version_is_no_hindrance(tmp_path: Path) -> None:
+    (tmp_path / MODEL_FILE).write_bytes(b"a model")
+    (tmp_path / "training.png").write_bytes(b"\x89PNG\r\n\x1a\n without the program's name")
+    require_free(tmp_path, resume=True, force=False)
 
 
 def test_a_model_is_replaced_only_by_force(files: TrainFiles) -> None:
