@@ -222,7 +222,10 @@ class KnownSharesType(click.ParamType[float | tuple[float, float]]):
 
 
 class NumberRange(click.FloatRange):
-    """A number in a range; unlike click's own type, it refuses not-a-number."""
+    """A finite number in a range; click's own type takes infinity and not-a-number.
+
+    JSON has no number for these, so that a setting would be read back as another.
+    """
 
     def convert(
         self,
@@ -232,8 +235,8 @@ class NumberRange(click.FloatRange):
     ) -> float:
         """Return the number."""
         number: float = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value!r} is not a number.", param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
 
 

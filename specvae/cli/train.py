@@ -114,7 +114,7 @@ _SETTINGS = {
 )
 @click.option(
     "--supervision",
-    type=click.FloatRange(0.0, 1.0, min_open=True),
+    type=NumberRange(min=0.0, min_open=True, max=1.0),
     default=None,
     help="Share of pairs that stay paired; the others are used as unpaired.  [default: 1.0]",
 )

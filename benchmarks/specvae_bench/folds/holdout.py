@@ -8,7 +8,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.options import INPUT, library_filter_options
+from specvae.cli.options import INPUT, NumberRange, library_filter_options
 from specvae.counting import counted
 from specvae_bench.options import (
     exclude_option,
@@ -26,7 +26,7 @@ FILES = ("queries.mgf", "truth.csv", "holdout.json", "candidates.csv")
 @library_option
 @click.option(
     "--share",
-    type=click.FloatRange(0.0, 1.0, min_open=True),
+    type=NumberRange(min=0.0, min_open=True, max=1.0),
     default=0.1,
     show_default=True,
     help="Share of compounds held out.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -190,6 +191,8 @@ def _limits(steps: Sequence[str]) -> dict[str, float]:
             limits[name] = float(seconds) if seconds else default
         except ValueError:
             raise click.UsageError(f"--step {text}: {seconds!r} is no number") from None
+        if not 0.0 < limits[name] < math.inf:
+            raise click.UsageError(f"--step {text}: wanted a finite number of seconds above 0")
     return limits or {name: step.seconds for name, step in STEPS.items()}
 
 

@@ -19,7 +19,7 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
-from specvae.cli.options import INPUT
+from specvae.cli.options import INPUT, NumberRange
 from specvae.errors import InputError
 from specvae_bench.options import require_results
 
@@ -96,7 +96,7 @@ _ON_REQUEST = ("read_msp", "pools")  # need a file, or gigabytes
 )
 @click.option(
     "--pool-ppm",
-    type=click.FloatRange(min=0.0, min_open=True),
+    type=NumberRange(min=0.0, min_open=True),
     multiple=True,
     default=(10.0,),
     show_default=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -121,8 +122,8 @@ class RunOptions:
             if number is not None and not (isinstance(number, Integral) and number >= 1):
                 raise ConfigError(f"{name}: found {number!r}, wanted 1 or more")
         self._require_counts()
-        if not (isinstance(self.ppm, Real) and self.ppm > 0.0):
-            raise ConfigError(f"ppm: found {self.ppm!r}, wanted a number above 0")
+        if not (isinstance(self.ppm, Real) and 0.0 < self.ppm < math.inf):
+            raise ConfigError(f"ppm: found {self.ppm!r}, wanted a finite number above 0")
 
     def _require_counts(self) -> None:
         weight = self.counts_weight

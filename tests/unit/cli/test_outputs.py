@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import click
 import pytest
@@ -476,3 +476,17 @@ def test_a_run_into_the_folder_itself_is_refused_in_one_line(tmp_path: Path) -> 
     (tmp_path / "x.csv").write_text("smiles\nCCO\n", encoding="utf-8")
     ran = run_specvae("fingerprint", "x.csv", "-o", ".", cwd=tmp_path, code=1)
     assert ran.stderr == "specvae: .: is a directory, wanted the path of a file to write\n"
+
+
+def test_no_option_takes_a_number_that_json_has_not() -> None:
+    types: list[click.ParamType[Any]] = [
+        param.type
+        for command in COMMANDS.values()
+        for param in command.params
+        if isinstance(param.type, click.types.FloatParamType)
+    ]
+    assert len(types) > 10
+    for kind in types:
+        for text in ("inf", "nan"):
+            with pytest.raises(click.BadParameter):
+                kind.convert(text, None, None)

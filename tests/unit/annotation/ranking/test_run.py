@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +112,9 @@ def test_the_order_of_queries_changes_nothing(
 
 
 def test_numbers_out_of_range_are_refused() -> None:
+    for number in (math.inf, math.nan):
+        with pytest.raises(ConfigError, match=rf"ppm: found {number}, wanted a finite number"):
+            RunOptions(candidates=Path("c.csv"), ppm=number)
     with pytest.raises(ConfigError, match="ppm: found 0"):
         RunOptions(candidates=Path("c.csv"), ppm=0.0)
     with pytest.raises(ConfigError, match="in_list: found 2"):
