@@ -476,7 +476,11 @@ _ENERGY_WORDS = re.compile(
 _ENERGY_KEY = re.compile(r"\b(n?ce|(?:collision )?energy)\s*=", re.IGNORECASE)
 _CFM_LEVEL = re.compile(r"energy([012])", re.IGNORECASE)
 _CFM_ENERGIES = (10.0, 20.0, 40.0)  # eV, of the three spectra that CFM-ID predicts of a compound
-_SPREAD = re.compile(rf"\s*(?:\u00b1|\+/?-)\s*(?:{_NUMBER})")
+_SPREAD = re.compile(rf"\s*(?:\u00b1|\+/?-|[,;]?\s*CES\W*)\s*(?:{_NUMBER})", re.IGNORECASE)
+_STEPPED_NCE = re.compile(r"\b(?:S-?NCE|N\(S\)CE)", re.IGNORECASE)
+_DOTS = re.compile(r"\s*(?:\.{2,}|\u2026)\s*")
+_WITH_REMARK = re.compile(r"([^()]*)\(([^()]*)\)")
+_OTHER_FRAME = re.compile(r"c\W?o\W?m|cent", re.IGNORECASE)  # of the centre of mass
 _COMMA_INSIDE = re.compile(r"^\D*\d+,\d+\D*$")
 _KILO = re.compile(r"\d\s*ke?V\b", re.IGNORECASE)
 
@@ -507,7 +511,9 @@ def parse_collision_energy(text: str) -> CollisionEnergy:
     body = _DECIMAL_COMMA.sub(".", words.partition(" with ")[0].partition(" by Ar")[0])
     if (level := _CFM_LEVEL.fullmatch(body.strip())) is not None:
         return CollisionEnergy(_CFM_ENERGIES[int(level[1])], None, text)
+    body = _STEPPED_NCE.sub("NCE", _DOTS.sub("-", body))
     body = _ENERGY_KEY.sub(r"\1 ", _SPREAD.sub("", body))
+    body = _without_remark(body)
     numbers = _NUMBERS.findall(body)
     unknown = CollisionEnergy(None, None, text)
     # Lists of energies rise: "20,40" is one.
@@ -534,6 +540,25 @@ def parse_collision_energy(text: str) -> CollisionEnergy:
     if not has_ev and len(numbers) > 1 and not re.search(r"[-,;]|to|ramp", body, re.IGNORECASE):
         return unknown
     return CollisionEnergy(value, None, text)
+
+
+def _without_remark(body: str) -> str:
+    """Return the energy of ``35% (z=2)`` and ``65 HCD (NCE 20-30-40%)``: the part with its scale.
+
+    Where both parts or neither say what scale they are of, all is returned.
+    """
+    if (found := _WITH_REMARK.fullmatch(body.strip())) is None or _OTHER_FRAME.search(found[2]):
+        return body
+    stated, remark = found[1], found[2]
+    if _NUMBERS.search(stated) is None:
+        return body
+    if not _has_scale(remark):
+        return stated if _has_scale(stated) else body
+    return remark if _NUMBERS.search(remark) and not _has_scale(stated) else body
+
+
+def _has_scale(text: str) -> bool:
+    return _EV.search(text) is not None or _NCE_WORDS.search(text) is not None
 
 
 def parse_normalized_energy(text: str) -> CollisionEnergy:

@@ -396,6 +396,15 @@ def test_retention_times(text: str, seconds: float | None) -> None:
         ("resonant relative/normalized 35 %", None, 35),
         ("20 eV, 35 NCE", 20, 35),
         ("30 (NCE), 20 eV", 20, 30),
+        ("65 HCD (NCE 20-30-40%)", None, 30),  # of no known scale is what stands in front
+        ("NCE=35% (z=1)", None, 35),
+        ("35 NCE (1+)", None, 35),
+        ("60 eV (Ar)", 60, None),
+        ("SNCE 20,30,40", None, 30),
+        ("N(S)CE 20, 30, 40", None, 30),
+        ("CE=35;CES=15", 35, None),
+        ("CE 35 eV, CES 15 eV", 35, None),
+        ("20...40 eV", 30, None),
     ],
 )
 def test_collision_energies(text: str, ev: float | None, nce: float | None) -> None:
@@ -419,6 +428,8 @@ def test_collision_energies(text: str, ev: float | None, nce: float | None) -> N
         "0.60/0.55/0.45",
         "180 HCD",
         "medium 25",
+        "2.5 eV (com)",
+        "30 (Ar)",
         "20 40",
     ],
 )
