@@ -31,7 +31,11 @@ MGF_STYLE = Style(
     name_fields=("compound_name", "name"),
     seconds_per_rt_unit=1.0,
 )
-_PLAIN_FIELD = re.compile(rb"[A-Za-z][^:=]*+=")
+_PLAIN_FIELD = re.compile(rb"(?!(?i:BEGIN|END)[ \t_-]*(?i:IONS(?:\b|BEGIN)))[A-Za-z][^:=]*+=")
+_BORDER = re.compile(rb"(BEGIN|END)[ \t_-]*IONS(?=\b|BEGIN)", re.IGNORECASE)
+_ENDS_PEAKS = re.compile(rb"(?<=[ \t;,])END[ \t_-]*IONS[ \t;]*$", re.IGNORECASE)
+_TWO_NUMBERS = re.compile(rb"[\d.]+[\s,;]+[\d.]")
+_UPPER_KEY = re.compile(rb"[ \t]+(?=[A-Z][A-Z_]{1,30}=)")
 _OTHER_KEY = re.compile(rb"[^\s=]*[A-Za-z][^\s=]*[ \t]*=")  # "1/K0=0.85" (MSFragger)
 _COMMENT_MARKS = (b"#", b";", b"!", b"/")
 
@@ -66,11 +70,19 @@ class _Cutter:
             return self._begin(number)
         if word == b"END IONS":
             return self._end(number)
-        if word.startswith(b"END IONS") and word[8:].strip() == b"BEGIN IONS":
-            # Two files were joined of which the first had no line end behind its last line.
-            ended = self._end(number)
-            self._begin(number)
-            return ended
+        if (border := _BORDER.match(line)) is not None:
+            rest = line[border.end() :].strip(b" \t:;,.")
+            if border[1].upper() == b"BEGIN":
+                ended = self._begin(number)
+                self._take_rest(number, rest)
+                return ended
+            begins = (next_one := _BORDER.match(rest)) is not None and next_one[1][:1] in b"Bb"
+            if begins or not rest or rest.startswith(_COMMENT_MARKS):
+                ended = self._end(number)
+                if begins:
+                    # Two files were joined of which the first had no line end behind its last line.
+                    self.take(number, rest)
+                return ended
         if self.open is not None:
             pair = _as_pair(line)
             (self.open.peaks if pair is None else self.open.header).append(pair or line)
@@ -79,6 +91,14 @@ class _Cutter:
         else:
             self._stray = self._stray or _MgfLines(number, fault="BEGIN IONS is missing")
         return None
+
+    def _take_rest(self, number: int, rest: bytes) -> None:
+        """Take what stands behind BEGIN IONS in its line: fields, each with its key, or a peak."""
+        if _as_pair(rest) is None and _TWO_NUMBERS.match(rest) is None:
+            return  # "2 of 300", or a remark
+        for part in _UPPER_KEY.split(rest):
+            if _BORDER.match(part) is None:
+                self.take(number, part)
 
     def _begin(self, number: int) -> _MgfLines | None:
         ended = self.finish("END IONS is missing")
@@ -99,7 +119,11 @@ class _Cutter:
         """Return the open record, marked as incomplete because of `fault`."""
         ended = self.open or self._stray
         if self.open is not None:
-            self.open.fault = fault
+            peaks = self.open.peaks
+            if peaks and (end := _ENDS_PEAKS.search(peaks[-1])) is not None:
+                peaks[-1] = peaks[-1][: end.start()]  # it stands behind the last peak
+            else:
+                self.open.fault = fault
         self.open = self._stray = None
         return ended
 

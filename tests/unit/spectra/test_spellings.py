@@ -308,6 +308,58 @@ def test_files_joined_without_a_line_end_between_them(tmp_path: Path, line: str)
     assert ([s.query_id for s in spectra], skips) == (["a", "b", "c"], [])
 
 
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        ("BEGIN IONS TITLE=b", "END IONS"),
+        ("begin ions\tTITLE=b", "end ions"),
+        ("BEGIN IONS 2\nTITLE=b", "END IONS # of 3"),
+        ("BEGIN IONS: TITLE=b", "END IONS;"),
+        ("BEGIN IONS 2 of 3\nTITLE=b", "END IONS"),
+        ("BEGIN IONS TITLE: b", "END IONS"),
+        ("BEGIN_IONS\nTITLE=b", "END_IONS"),
+        ("BEGIN  IONS\nTITLE=b", "END  IONS"),
+    ],
+)
+@pytest.mark.parametrize("last", ["\n", " "])
+def test_what_stands_beside_the_borders_of_a_record(
+    tmp_path: Path, begin: str, end: str, last: str
+) -> None:
+    record = f"{begin}\nPEPMASS=181.07\n50.5 10\n60.25 1{last}{end}\n"
+    if last == " " and "#" in end:
+        record = record.replace(" # of 3", "")
+    spectra, skips, _ = read_bytes(
+        tmp_path,
+        "x.mgf",
+        mgf_record("a")
+        + record
+        + mgf_record("c")
+        + record.replace("=b", "=d").replace(": b", ": d"),
+    )
+    assert ([s.query_id for s in spectra], skips) == (["a", "b", "c", "d"], [])
+    assert {tuple(s.mz.tolist()) for s in spectra} == {(50.5, 60.25)}
+
+
+def test_fields_and_a_peak_on_the_line_of_begin_ions(tmp_path: Path) -> None:
+    text = "BEGIN IONS TITLE=scan=5 of b PEPMASS=181.07 CHARGE=1+\n50.5 10\nEND IONS\n"
+    text += "BEGIN IONS 40.5 3\nTITLE=c\nPEPMASS=181.07\n50.5 10\nEND IONS BEGIN IONS TITLE=d\n"
+    text += "PEPMASS=181.07\n50.5 10\nEND IONS\n"
+    (b, c, d), skips, _ = read_bytes(tmp_path, "x.mgf", text)
+    assert (b.query_id, b.precursor_mz, b.charge) == ("scan=5 of b", 181.07, 1)
+    assert (c.query_id, c.mz.tolist()) == ("c", [40.5, 50.5])
+    assert (d.query_id, skips) == ("d", [])
+
+
+def test_begin_ions_with_a_field_ends_a_record_without_end_ions(tmp_path: Path) -> None:
+    """The line was a field of the record before, and the next one was lost in it."""
+    text = mgf_record("a").removesuffix("END IONS\n") + mgf_record("b").replace(
+        "BEGIN IONS\n", "BEGIN IONS "
+    )
+    (b,), skips, _ = read_bytes(tmp_path, "x.mgf", text)
+    assert (b.query_id, b.n_peaks) == ("b", 2)
+    assert [(s.line, s.record, s.detail) for s in skips] == [(1, "a", "END IONS is missing")]
+
+
 def test_two_fields_of_the_ion_species_that_differ(tmp_path: Path) -> None:
     content = mgf_record("a", "ION=[M+Na]+", "ADDUCT=[M+H]+") + mgf_record(
         "b", "ION=[M-H2O+H]+", "ADDUCT=[M+H-H2O]+"
