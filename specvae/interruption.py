@@ -1,17 +1,111 @@
-"""Ctrl-C in the middle of long work that can be continued."""
+"""Ctrl-C in the middle of long work that can be continued, and signals that end the process."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from types import FrameType
+from types import CodeType, FrameType
+from typing import Any
 
 from specvae.errors import Interrupted
 
 STOPPING = "stopping after this epoch, so that it is kept; Ctrl-C again stops at once"
 """What is said where a training was asked to stop."""
+
+
+_ENDING = ("SIGTERM", "SIGHUP", "SIGXCPU")
+"""Of a batch system or container that stops, a terminal that is closed, time that is used up."""
+_AT_ONCE = 1.0  # s within which a signal that comes again is the same request
+
+
+class Ended(KeyboardInterrupt):
+    """A signal asked this process to end: what holds for Ctrl-C holds for it."""
+
+
+@contextmanager
+def ending_by_signals() -> Iterator[list[int]]:
+    """Let signals that end a process end it as Ctrl-C does: nothing unfinished is left.
+
+    A signal that is ignored stays ignored, as under nohup. Outside of the main thread, nothing is
+    changed.
+
+    Yields
+    ------
+    list
+        The numbers of the signals that came, other than Ctrl-C.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    process, raised_at = os.getpid(), -_AT_ONCE
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal raised_at
+        if os.getpid() != process:  # a copy of it, which has nothing to clear away
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        received.append(number)
+        # timeout(1) sends it to the process and once more to its group.
+        if time.monotonic() - raised_at >= _AT_ONCE:
+            raised_at = time.monotonic()
+            raise Ended
+
+    def again() -> None:
+        nonlocal raised_at
+        raised_at = -_AT_ONCE
+
+    held = [number for number in _present(*_ENDING) if signal.getsignal(number) is signal.SIG_DFL]
+    with _raised_until_heeded(received, again):
+        try:
+            for number in held:
+                signal.signal(number, end)
+            yield received
+        finally:
+            for number in held:
+                signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def _raised_until_heeded(received: Sequence[int], on_lost: Callable[[], None]) -> Iterator[None]:
+    """Send a signal again whose exception was lost where Python clears objects away.
+
+    There, as in a function that is called when a weak reference ends, it is printed and forgotten.
+    """
+    before = sys.unraisablehook
+    timers: list[threading.Timer] = []
+
+    def hook(lost: sys.UnraisableHookArgs) -> None:
+        if not issubclass(lost.exc_type, KeyboardInterrupt):
+            before(lost)
+            return
+        number = received[-1] if issubclass(lost.exc_type, Ended) else signal.SIGINT
+        on_lost()
+        timers.append(threading.Timer(_SOON, signal.raise_signal, (number,)))
+        timers[-1].daemon = True
+        timers[-1].start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+        for timer in timers:
+            timer.cancel()
+
+
+_SOON = 0.01  # s
+
+
+def _present(*names: str) -> list[int]:
+    """Return the numbers of those signals that this system has."""
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 @contextmanager
@@ -51,7 +145,7 @@ def interruptible(on_request: Callable[[], None]) -> Iterator[Callable[[], bool]
 
 @contextmanager
 def telling(kept: Callable[[], str]) -> Iterator[None]:
-    """Say at Ctrl-C what is kept of the work and how it goes on.
+    """Say at Ctrl-C, or a signal like it, what is kept of the work and how it goes on.
 
     Parameters
     ----------
@@ -69,3 +163,50 @@ def telling(kept: Callable[[], str]) -> Iterator[None]:
         if said := kept():
             raise Interrupted(f"interrupted; {said}") from None
         raise
+
+
+class HeldSignals:
+    """Signals that come while a library in C calls Python functions, kept until it has returned.
+
+    An exception that such a function raises may be lost in the library, which then goes on with
+    half of the work, or ends the process. In other threads than the main one, where no signal
+    comes, nothing is held.
+
+    Parameters
+    ----------
+    called
+        The code of the functions that the library calls.
+    """
+
+    def __init__(self, called: Collection[CodeType]) -> None:
+        self._called = frozenset(called)
+        self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._kept: list[int] = []
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in _present("SIGINT", *_ENDING):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                self._before[number] = handler
+                signal.signal(number, self._take)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        caller = frame
+        while caller is not None:
+            if caller.f_code in self._called:
+                self._kept.append(number)
+                return
+            caller = caller.f_back
+        self._before[number](number, frame)
+
+    def deliver(self) -> None:
+        """Do what is to be done at each signal that was kept, such as raise KeyboardInterrupt."""
+        while self._kept:
+            number = self._kept.pop(0)
+            self._before[number](number, None)
+
+    def release(self) -> None:
+        """Hold signals no longer; those that were kept can still be delivered."""
+        for number, handler in self._before.items():
+            if signal.getsignal(number) == self._take:
+                signal.signal(number, handler)

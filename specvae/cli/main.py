@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import logging
 import os
 import select
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import click
@@ -17,6 +19,7 @@ from specvae import __version__
 from specvae.cli.console import escaped_line, open_closed_streams, use_utf8
 from specvae.cli.help import Group
 from specvae.errors import Interrupted, SpecvaeError
+from specvae.interruption import ending_by_signals
 from specvae.sources import with_sources
 
 # Command -> (module and attribute, its line in the table of commands). Commands are imported when
@@ -179,7 +182,10 @@ def bench() -> None:
 
 
 def main() -> None:
-    """Run the command line: errors in one line on stderr, exit 0 done, 1 error, 2 usage."""
+    """Run the command line: errors in one line on stderr, exit 0 done, 1 error, 2 usage.
+
+    After a signal it is 128 plus its number.
+    """
     logging.lastResort = None
     # A long table is hundreds of thousands of objects that stay in use. With its default settings,
     # Python's garbage collector takes a third of the time of reading the table.
@@ -187,32 +193,54 @@ def main() -> None:
     open_closed_streams()
     use_utf8()
     try:
-        # Commands return nothing; where one raises Exit, click returns its code.
-        if code := cli.main(prog_name="specvae", standalone_mode=False):
+        with ending_by_signals() as received:
+            code = _run(received)
+        if code:
             sys.exit(code)
+    finally:
+        # All ends with the process: that need not be searched for what is unused once more. What
+        # libraries do at the end is no place for Ctrl-C.
+        gc.freeze()
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+
+
+def _run(received: Sequence[int]) -> int:
+    """Run the command line and return the exit code; `received` are the signals that came."""
+    try:
+        # Commands return nothing; where one raises Exit, click returns its code.
+        return cli.main(prog_name="specvae", standalone_mode=False) or 0
     except click.UsageError as error:
         error.show()
-        sys.exit(2)
+        return 2
     except click.ClickException as error:
         error.show()
-        sys.exit(1)
+        return 1
     except (click.Abort, KeyboardInterrupt):
-        click.echo("specvae: interrupted", err=True)
-        sys.exit(130)
+        _say(received, "interrupted")
+        return _interrupted(received)
     except SpecvaeError as error:
-        click.echo(f"specvae: {escaped_line(with_sources(str(error)))}", err=True)
-        sys.exit(130 if isinstance(error, Interrupted) else 1)
+        _say(received, escaped_line(with_sources(str(error))))
+        return _interrupted(received) if isinstance(error, Interrupted) else 1
     except OSError as error:
+        if received:
+            return _interrupted(received)  # as of a terminal that is closed
         if error.strerror is None:
             raise
         where = "" if error.filename is None else f"{error.filename}: "
-        click.echo(f"specvae: {escaped_line(where)}{error.strerror}", err=True)
+        _say(received, f"{escaped_line(where)}{error.strerror}")
         if error.filename is None:
             _drop_output()  # a full disk, for one, fails again when the buffer is flushed
-        sys.exit(1)
-    finally:
-        # All ends with the process: that need not be searched for what is unused once more.
-        gc.freeze()
+        return 1
+
+
+def _say(received: Sequence[int], text: str) -> None:
+    """Write a line to stderr, which may have gone with what sent a signal."""
+    with suppress(*([OSError] if received else [])):
+        click.echo(f"specvae: {text}", err=True)
+
+
+def _interrupted(received: Sequence[int]) -> int:
+    return 128 + (received[0] if received else signal.SIGINT)
 
 
 def _has_lost_its_reader() -> bool:

@@ -131,14 +131,15 @@ def _ended_by_signals(server: uvicorn.Server) -> Iterator[list[int]]:
     names = ("SIGTERM", "SIGHUP")
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     # A signal that is ignored stays ignored, as under nohup.
-    held = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    held = {number: signal.getsignal(number) for number in numbers}
+    held = {number: before for number, before in held.items() if before is not signal.SIG_IGN}
     for number in held:
         signal.signal(number, end)
     try:
         yield received
     finally:
-        for number in held:
-            signal.signal(number, signal.SIG_DFL)
+        for number, before in held.items():
+            signal.signal(number, before)
 
 
 def _listening(host: str, port: int) -> list[socket.socket]:

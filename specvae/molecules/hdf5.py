@@ -1,4 +1,4 @@
-"""HDF5 files for writing, in which a full disk gives an error message and no crash."""
+"""HDF5 files for writing, in which a full disk or a signal gives an error and no crash."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import h5py
 
+from specvae.interruption import HeldSignals
+
 
 class WrittenFile:
     """The file that HDF5 writes to; it stores the system's first error instead of raising it.
@@ -17,6 +19,9 @@ class WrittenFile:
     If HDF5 cannot write its data, it cannot close its file either, and may later crash the process
     by a segmentation fault. So each write is reported as successful. Data that could not be written
     are kept in memory, to be read back, until the file is closed and the error is raised.
+
+    So it is with Ctrl-C, and other signals, while HDF5 calls a method of this class: it would lose
+    the exception and with it what it was about to write, or crash.
 
     Parameters
     ----------
@@ -31,9 +36,11 @@ class WrittenFile:
         self._error: OSError | None = None
         self._kept: list[tuple[int, bytes]] = []
         self._place = 0
+        self._signals = HeldSignals(_CALLED_BY_HDF5)
         try:
             self.file = h5py.File(self, "w", **options)
         except BaseException:
+            self._signals.release()
             self._stream.close()
             raise
 
@@ -49,10 +56,15 @@ class WrittenFile:
             self.file.close()
             self.require_written()
         finally:
+            self._signals.release()
             self._stream.close()
 
     def require_written(self) -> None:
-        """Raise the system's error, an OSError, if something could not be written."""
+        """Raise the system's error, an OSError, if something could not be written.
+
+        A signal that came since is heeded now; at Ctrl-C it is a KeyboardInterrupt.
+        """
+        self._signals.deliver()
         if self._error is not None:
             raise self._error
 
@@ -117,6 +129,20 @@ class WrittenFile:
     def _size(self) -> int:
         size = os.fstat(self._stream.fileno()).st_size
         return max([size, *(start + len(data) for start, data in self._kept)])
+
+
+_CALLED_BY_HDF5 = tuple(
+    method.__code__
+    for method in (
+        WrittenFile.seek,
+        WrittenFile.tell,
+        WrittenFile.readinto,
+        WrittenFile.read,
+        WrittenFile.write,
+        WrittenFile.truncate,
+        WrittenFile.flush,
+    )
+)
 
 
 @contextmanager

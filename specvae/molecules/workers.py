@@ -157,10 +157,14 @@ def end_waiting() -> None:
     """
     pool, _kept.pool = _kept.pool, None
     if pool is not None:
-        # Before Python 3.14 there is no public way. A caller may have other processes.
-        for process in (getattr(pool, "_processes", None) or {}).values():
-            process.kill()
+        _kill(pool)
         pool.shutdown(cancel_futures=True)
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    # Before Python 3.14 there is no public way. A caller may have other processes.
+    for process in tuple((getattr(pool, "_processes", None) or {}).values()):
+        process.kill()
 
 
 def n_waiting() -> int:
@@ -172,7 +176,8 @@ def n_waiting() -> int:
 def processes(n: int, purpose: str) -> Iterator[ProcessPoolExecutor]:
     """Give `n` processes, or more that wait already; on leaving they end, or are kept.
 
-    They are spawned, because a forked copy of a process with threads (torch, OpenMP) may hang.
+    They are spawned, because a forked copy of a process with threads (torch, OpenMP) may hang. If
+    the work is given up, by an error or a signal to this process alone, they are not waited for.
 
     Raises
     ------
@@ -200,6 +205,8 @@ def processes(n: int, purpose: str) -> Iterator[ProcessPoolExecutor]:
             _kept.pool, pool = pool, _kept.pool
             _kept.n = n
         if pool is not None:
+            if not is_whole:
+                _kill(pool)
             pool.shutdown(cancel_futures=True)
 
 

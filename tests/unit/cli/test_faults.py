@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from conftest import DEMO, run_process, run_specvae
 from shard_examples import write_run
 
+from specvae.annotation.output import tables
 from specvae.annotation.ranking import rank
 from specvae.errors import SpecvaeError
 from specvae.molecules import pool_build
@@ -138,6 +140,28 @@ def test_ctrl_c_ends_a_ranking_without_a_table(
     monkeypatch.setattr(rank, "log_likelihoods", interrupted)
     done = run_specvae(*annotate(folder, tmp_path / "out.csv"), code=130)
     assert one_line(done.stderr) == "specvae: interrupted"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_end_a_ranking_without_a_table(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """As of a batch system; the process just ended, and left a temporary file."""
+    write = tables.write_annotations
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        write(*arguments, **options)  # type: ignore[arg-type]
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(tables, "write_annotations", interrupted)
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        done = run_specvae(*annotate(folder, tmp_path / "out.csv"), code=128 + number)
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
+    assert done.stderr.splitlines()[-1] == "specvae: interrupted"
     assert not list(tmp_path.iterdir())
 
 

@@ -1,11 +1,13 @@
-"""HDF5 files that are written where the disk is full, or is full for a while."""
+"""HDF5 files that are written where the disk is full, or a signal comes."""
 
 from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -82,3 +84,44 @@ def test_fingerprints_that_the_cache_has_no_room_for_are_kept_in_memory(
     assert not list(tmp_path.rglob("*.h5"))
     found = cache.lookup("layout", names, 64)
     np.testing.assert_array_equal([found[name] for name in names], DATA)
+
+
+class Signalling:
+    """An open file; at one of the calls of its methods, Ctrl-C comes."""
+
+    n_calls = 0
+    at = -1
+
+    def __init__(self, stream: Any) -> None:  # noqa: ANN401
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        if Signalling.n_calls == Signalling.at:
+            os.kill(os.getpid(), signal.SIGINT)
+        Signalling.n_calls += 1
+        return getattr(self._stream, name)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("options", [{}, {"libver": "latest"}])
+def test_no_signal_is_lost_and_none_leaves_a_broken_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
+) -> None:
+    """HDF5 lost the exception and went on, so that a file that lacked data seemed to be whole."""
+    path = tmp_path / "x.h5"
+    write(path, options)
+    whole = path.read_bytes()
+    opened = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda path, *how, **options: Signalling(opened(path, *how, **options))
+    )
+    handler = signal.getsignal(signal.SIGINT)
+    Signalling.n_calls, Signalling.at = 0, -1
+    write(path, options)
+    for at in range(0, Signalling.n_calls, 5):
+        Signalling.n_calls, Signalling.at = 0, at
+        with pytest.raises(KeyboardInterrupt):
+            write(path, options)
+        assert signal.getsignal(signal.SIGINT) is handler
+        with opened(path, "rb") as stream:  # what was written is sound, and HDF5 in order
+            assert stream.read() == whole

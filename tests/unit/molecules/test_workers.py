@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from specvae.molecules.workers import (
     in_order,
     kept_processes,
     n_waiting,
+    processes,
     start_ahead,
 )
 
@@ -140,6 +143,23 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         print("interrupted")
 """
+
+
+def _give_up(pool: ProcessPoolExecutor) -> None:
+    waiting = [pool.submit(time.sleep, seconds) for seconds in (0, 100_000, 100_000)]
+    waiting[0].result()
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_processes_are_not_waited_for_where_the_work_is_given_up(is_kept: bool) -> None:
+    """A signal reaches this process alone, which may have seconds until it is killed."""
+    with (
+        pytest.raises(KeyboardInterrupt),
+        kept_processes() if is_kept else nullcontext(),
+        processes(2, "work") as pool,
+    ):
+        _give_up(pool)
 
 
 def _end(_: bytes) -> int:

@@ -1,0 +1,114 @@
+"""Signals that end a process: each is heeded, once, and where that does no harm."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import weakref
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from specvae.interruption import Ended, HeldSignals, ending_by_signals
+
+
+@pytest.fixture(autouse=True)
+def as_from_a_shell(ctrl_c: None) -> Iterator[None]:
+    """Let signals end this process, whatever started the tests ignores."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def come(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+class Something:
+    """What a weak reference can point to."""
+
+
+def lose(number: int) -> None:
+    """Let a signal come where Python prints an exception and goes on; wait for a minute."""
+    thing = Something()
+    reference = weakref.ref(thing, lambda _: come(number))
+    del thing
+    assert reference() is None
+    for _ in range(60_000):
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_work_as_ctrl_c_does(number: signal.Signals) -> None:
+    with pytest.raises(KeyboardInterrupt), ending_by_signals() as received:
+        come(number)
+    assert received == [number]
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_what_is_cleared_away_is_not_disturbed_by_the_same_request() -> None:
+    """timeout(1) sends a signal to a process and to its group."""
+    cleared = []
+
+    def work() -> None:
+        try:
+            come(signal.SIGTERM)
+        finally:
+            come(signal.SIGTERM)
+            cleared.append(1)
+
+    with pytest.raises(Ended), ending_by_signals():
+        work()
+    assert cleared == [1]
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with ending_by_signals() as received:
+        come(signal.SIGHUP)
+    assert received == []
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGTERM, Ended), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_an_exception_that_is_lost_is_raised_again(
+    number: signal.Signals, raised: type[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(raised), ending_by_signals():
+        lose(number)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no copies of processes here")
+def test_a_copy_of_the_process_ends_at_once() -> None:
+    with ending_by_signals() as received:
+        copy = os.fork()
+        if not copy:
+            come(signal.SIGTERM)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]) == -signal.SIGTERM
+    assert received == []
+
+
+def test_a_signal_is_kept_while_a_library_calls() -> None:
+    done = []
+
+    def called(then: Callable[[], None]) -> None:
+        then()
+        done.append(1)
+
+    held = HeldSignals([called.__code__])
+    called(lambda: come(signal.SIGINT))
+    assert done == [1]
+    with pytest.raises(KeyboardInterrupt):
+        held.deliver()
+    held.deliver()
+    with pytest.raises(KeyboardInterrupt):
+        come(signal.SIGINT)
+    held.release()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
