@@ -6,13 +6,15 @@ import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from io import BufferedReader
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 from xml.etree.ElementTree import Element, ParseError, XMLPullParser
+from xml.sax.saxutils import quoteattr
 
 from specvae.errors import InputError
 from specvae.limits import limits
-from specvae.spectra.lines import read_piece
+from specvae.spectra.lines import open_bytes, read_piece
 from specvae.text_encoding import AS_WINDOWS_TEXT
 
 
@@ -48,6 +50,88 @@ def scan_elements(
     ParseError
         If no scan can be read, or at the end of a file that is cut off.
     """
+    n_yielded = 0
+    try:
+        for scan in _sound_scans(path, stream, tag, groups):
+            yield scan
+            n_yielded += 1
+    except (ParseError, _TooLongError):
+        # Going on behind broken places takes time for each scan: only a file that needs it is read
+        # so, from its beginning.
+        groups.clear()
+        with open_bytes(path) as again:
+            yield from islice(_possible_scans(path, again, tag, groups), n_yielded, None)
+
+
+class _IsKept(dict[str, bool]):
+    """Whether elements are scans or groups, by their tags with namespaces, each found out once."""
+
+    def __init__(self, tag: str) -> None:
+        super().__init__()
+        self._names = (tag, _GROUP)
+
+    def __missing__(self, tag: str) -> bool:
+        self[tag] = found = tag.rpartition("}")[2] in self._names
+        return found
+
+
+class _TooLongError(Exception):
+    """There is a scan that may be longer than the limits allow."""
+
+
+def _sound_scans(
+    path: Path, stream: BinaryIO, tag: str, groups: dict[str, Element]
+) -> Iterator[Scan]:
+    """Yield the scans of a file up to where its XML is broken, or a scan too long.
+
+    Raises
+    ------
+    ParseError
+        At a broken place, or another document.
+    """
+    parser: XMLPullParser[Element] = XMLPullParser(("start", "end"))
+    is_kept = _IsKept(tag)
+    above: list[Element] = []
+    open_numbers: list[int] = []  # of scans that are open, and 0 for a group
+    n_scans = n_bytes = 0
+    for piece in _whole_tags(path, stream):
+        n_bytes += len(piece)
+        if n_bytes > limits().record_bytes:
+            raise _TooLongError
+        parser.feed(piece)
+        for event, element in cast("Iterator[tuple[str, Element]]", parser.read_events()):
+            if event == "start":
+                above.append(element)
+                if is_kept[element.tag]:
+                    is_scan = tag_of(element) == tag
+                    n_scans += is_scan
+                    open_numbers.append(n_scans if is_scan else 0)
+                continue
+            above.pop()
+            if is_kept[element.tag]:
+                number = open_numbers.pop()
+                if above:
+                    above[-1].remove(element)
+                if number:
+                    yield Scan(number, element)
+                    n_bytes = 0
+                else:
+                    groups[element.get("id", "")] = element
+            elif above and not open_numbers:
+                above[-1].remove(element)  # else it is a part of what is still open
+    parser.close()
+
+
+def _possible_scans(
+    path: Path, stream: BinaryIO, tag: str, groups: dict[str, Element]
+) -> Iterator[Scan]:
+    """Yield the scans of a file, also those behind broken places and of other documents.
+
+    Raises
+    ------
+    ParseError
+        If no scan can be read, or at the end of a file that is cut off.
+    """
     document = _Document(tag, groups)
     n_bytes = 0
     for beginning, piece in _pieces(path, stream, tag):
@@ -77,6 +161,9 @@ def scan_elements(
 _GROUP = "referenceableParamGroup"
 
 
+_EVENTS: Final = ("start-ns", "start", "end")
+
+
 class _OpenElement(NamedTuple):
     """An element that has begun: the parser's, and its state before a broken place."""
 
@@ -94,7 +181,8 @@ class _Document:
         self.is_lost = False  # what comes, up to the next scan
         self._tag = tag
         self._groups = groups
-        self._parser: XMLPullParser[Element] = XMLPullParser(("start", "end"))
+        self._parser: XMLPullParser[Element] = XMLPullParser(_EVENTS)
+        self._namespaces: dict[str, str] = {}  # by prefix, "" for none
         self._open: list[_OpenElement] = []
         # What was open when the last scan began, and how many had begun before it.
         self._before: list[_OpenElement] | None = None
@@ -124,14 +212,25 @@ class _Document:
     def begin_scan(self) -> None:
         """Note that the first tag of a scan comes next."""
         if self.is_lost:
-            self._parser = XMLPullParser(("start", "end"))
+            self._parser = XMLPullParser(_EVENTS)
             self._parser.feed(self._declaration)
             self._reopened, self._open = self._open, []
+            declared = "".join(
+                f" xmlns{prefix and ':'}{prefix}={quoteattr(uri)}"
+                for prefix, uri in self._namespaces.items()
+            )
             for each in self._reopened:
-                self._parser.feed(f"<{tag_of(each.element)}>")
+                self._parser.feed(f"<{self._name_of(each.element)}{declared}>")
+                declared = ""
             self.is_lost = False
         self._before = [*self._open, *self._reopened]
         self._n_before = self.n_scans
+
+    def _name_of(self, element: Element) -> str:
+        """Return the name of an element as the document has it, with its prefix."""
+        uri = element.tag.rpartition("}")[0][1:]
+        found = [prefix for prefix, own in self._namespaces.items() if own == uri and prefix]
+        return f"{found[-1]}:{tag_of(element)}" if found else tag_of(element)
 
     def feed(self, piece: bytes) -> Iterator[Scan]:
         """Parse the next piece, and yield the scans that end in it."""
@@ -139,9 +238,12 @@ class _Document:
             return
         self._parser.feed(piece)
         try:
-            events = cast("Iterator[tuple[str, Element]]", self._parser.read_events())
+            events = cast("Iterator[tuple[str, Any]]", self._parser.read_events())
             for event, element in events:
-                if event == "start":
+                if event == "start-ns":
+                    prefix, uri = element
+                    self._namespaces[prefix or ""] = uri
+                elif event == "start":
                     self._start(element)
                 elif (ended := self._end(element)) is not None:
                     yield ended
@@ -215,7 +317,13 @@ _LONGEST_TAG = 4096
 
 def _pieces(path: Path, stream: BinaryIO, tag: str) -> Iterator[tuple[str, bytes]]:
     """Yield a file in pieces, each with what it begins with: a scan, a document, or nothing."""
-    beginning = re.compile(rb"<(?:(%s)[\s>/]|\?xml\s)" % tag.encode())
+    beginning = re.compile(rb"<(?:((?:[\w.-]+:)?%s)[\s>/]|\?xml\s)" % tag.encode())
+    for piece in _whole_tags(path, stream):
+        yield from _divided(piece, beginning)
+
+
+def _whole_tags(path: Path, stream: BinaryIO) -> Iterator[bytes]:
+    """Yield a file in pieces none of which ends inside a tag, if this is not long."""
     held = b""
     n_open = 0  # bytes of a tag that goes on
     for piece in _well_formed(stream):
@@ -228,9 +336,9 @@ def _pieces(path: Path, stream: BinaryIO, tag: str) -> Iterator[tuple[str, bytes
         end = piece.rfind(b"<", max(0, len(piece) - _LONGEST_TAG))
         is_half = end >= 0 and piece.find(b">", end) < 0
         piece, held = (piece[:end], piece[end:]) if is_half else (piece, b"")
-        yield from _divided(piece, beginning)
+        yield piece
     if held:
-        yield from _divided(held, beginning)
+        yield held
 
 
 def _bytes_of_open_tag(piece: bytes, before: int) -> int:

@@ -648,10 +648,15 @@ def _with_id(n: int) -> str:
         (_with_id(2).replace("n=2", "<2>"), "x.mzML#2"),
     ],
 )
+@pytest.mark.parametrize("prefix", ["", "ns0:", "both"])
 def test_a_scan_of_broken_xml_costs_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, name: str, prefix: str
 ) -> None:
     content = mzml_file([_with_id(1), broken, _with_id(3), broken, _with_id(5)])
+    if prefix == "both":
+        content = content.replace("xmlns=", 'xmlns:a="http://a/?b=1&amp;c" xmlns=')
+    elif prefix:
+        content = _with_prefix(content, prefix)
     for n_bytes in (1, 7, 1 << 16):
         monkeypatch.setattr(xml_scans, "read_piece", lambda stream, n=n_bytes: stream.read(n))
         spectra, skips, _ = read_bytes(tmp_path, "x.mzML", content)
@@ -739,10 +744,23 @@ def test_bytes_that_are_no_utf_8_cost_nothing(tmp_path: Path, declared: str) -> 
         assert len(read_bytes(tmp_path, "y.mzML", half)[0]) == 599
 
 
+def _with_prefix(content: str, prefix: str) -> str:
+    named = re.sub(r"<(/?)(?=[A-Za-z])", rf"<\1{prefix}", content)
+    return named.replace("xmlns=", f"xmlns:{prefix[:-1]}=")
+
+
+def test_broken_and_joined_files_of_mzxml_with_prefixes(tmp_path: Path) -> None:
+    scans = [mzxml_scan(n, 2, [50.5], [1.0]) for n in range(1, 5)]
+    scans[1] = scans[1].replace("</peaks>", "")
+    content = _with_prefix(mzxml_file(scans), "x:")
+    spectra, skips, _ = read_bytes(tmp_path, "x.mzXML", content + content)
+    assert [spectrum.query_id for spectrum in spectra] == ["1", "3", "4", "1#2", "3#2", "4#2"]
+    assert [(skip.record, skip.reason) for skip in skips] == [("2", Reason.TRUNCATED)] * 2
+
+
 def test_elements_with_a_prefix(tmp_path: Path) -> None:
     """As programs write them that take a file apart and put it together again."""
-    content = mzml_file([scan(precursor=precursor(195.0877))])
-    content = re.sub(r"<(/?)(?=[A-Za-z])", r"<\1ns0:", content).replace("xmlns=", "xmlns:ns0=")
+    content = _with_prefix(mzml_file([scan(precursor=precursor(195.0877))]), "ns0:")
     (spectrum,), skips, _ = read_bytes(tmp_path, "x.mzML", content)
     assert skips == []
     assert (spectrum.precursor_mz, spectrum.mz.tolist()) == (195.0877, MZ)
