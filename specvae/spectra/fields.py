@@ -107,7 +107,8 @@ def collect_lines(keys: tuple[str, ...], values: Sequence[str]) -> Record:
 # Comments also speak of formulas that are predicted, or peaks that are annotated in silico.
 _PREDICTION = re.compile(
     r"\bin[\s-]?silico[\s-]+(?:generated|predicted|spectr|MS)|\bpredicted\s+(?:\S+\s+)?spectr"
-    r"|\bspectr\w+\s+(?:(?:is|are|was|were|\w+ly)\s+)?predicted\b(?!\s+(?:formula|structure))",
+    r"|\bspectr\w+\s+(?:(?:is|are|was|were|\w+ly)\s+)?predicted\b(?!\s+(?:formula|structure))"
+    r"|(?:^|[;|])\s*(?:in[\s-]?silico|LipidBlast(?:[\s,(]+in[\s-]?silico\)?)?)\s*(?:$|[;|])",
     re.IGNORECASE,
 )
 
@@ -121,7 +122,7 @@ def _add_prediction(fields: dict[str, str], comments: Iterable[str], levels: Ite
         if text[:9].lower() == "predicted":
             fields["prediction"] = text
     for comment in comments:
-        may = "silico" in comment or "redicted" in comment
+        may = "silico" in comment or "redicted" in comment or "LipidBlast" in comment
         if may and _PREDICTION.search(comment[:LONGEST_NAME]) is not None:
             fields["prediction"] = comment
 

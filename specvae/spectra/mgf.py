@@ -129,11 +129,11 @@ class _Cutter:
 
 
 def _as_pair(line: bytes) -> bytes | None:
-    """Return ``key=value`` if a line is one, or is ``key: value`` with a known key."""
+    """Return ``key=value`` if a line is one, or is ``key: value`` or a known key alone."""
     if not line[:1].isalpha():
         return line if _OTHER_KEY.match(line) is not None else None
-    key, colon, value = line.partition(b":")
-    if colon and b"=" not in key and field_of(decode(key)) is not None:
+    key, _, value = line.partition(b":")
+    if b"=" not in key and field_of(decode(key)) is not None:
         return key + b"=" + value
     return line if b"=" in line else None
 

@@ -410,6 +410,13 @@ def test_msp_with_the_tags_of_massbank(tmp_path: Path) -> None:
     assert (spectrum.ion_mode, spectrum.retention_time) == ("positive", 510.0)
 
 
+def test_mgf_keys_without_a_value_or_equals_sign_state_nothing(tmp_path: Path) -> None:
+    text = mgf_record("a", "CHARGE", "SCANS", "RTINSECONDS=", "IONMODE=negative")
+    spectrum = one(tmp_path, "x.mgf", text)
+    found = spectrum.charge, spectrum.ion_mode, spectrum.retention_time
+    assert found == (None, "negative", None)
+
+
 @pytest.mark.parametrize(
     ("field", "noted"),
     [
@@ -447,6 +454,9 @@ def test_msp_with_the_tags_of_massbank(tmp_path: Path) -> None:
         ("Comment: spectrum matched predicted formula", False),
         ("Comment: spectrum annotation predicted by X", False),
         ("Comment: peaks annotated in silico; measured spectrum", False),
+        ("Comment: Mz_exact=195.0877 ; PC 34:1; LipidBlast in silico; C42H82NO8P", True),
+        ("Comment: LipidBlast", True),
+        ("Comment: identified by LipidBlast", False),
     ],
 )
 def test_spectra_that_no_instrument_measured_are_noted(
