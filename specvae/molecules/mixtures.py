@@ -9,13 +9,14 @@ tablet it is one of them. Each component that may be the query's compound become
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from rdkit import Chem
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
 from specvae.molecules.quiet import quiet_rdkit
+from specvae.molecules.standard import component_order
 from specvae.molecules.structure_text import is_smiles, says_nothing
 from specvae.molecules.text_tables import Cells
 from specvae.report import ReadReport
@@ -115,20 +116,30 @@ def _others(smiles: str, *, is_of_query: bool) -> list[str]:
         n_heavy = sum(atom not in ("H", "D") for atom in atoms)
         if n_heavy >= _FEWEST_ATOMS and {"C", "c"} & set(atoms):
             sizes[part] = n_heavy
-    largest = [part for part, size in sizes.items() if size == max(sizes.values())]
     if len(sizes) < 2:
         return []
-    is_counter_ion = all(map(_is_counter_ion, largest))
+    kept = _kept([part for part, size in sizes.items() if size == max(sizes.values())])
+    is_counter_ion = _is_counter_ion(kept)
     if is_of_query and not is_counter_ion:
         return []
-    others = [part for part in sizes if part not in largest or len(largest) > 1]
+    written = {_plain(part): part for part in reversed(sizes)}  # one compound in several ways
+    others = [part for part in written.values() if _plain(part) != _plain(kept)][::-1]
     found = [part for part in others if not _is_counter_ion(part)]
     if is_counter_ion and not found:
         found = others
     return found if found and is_smiles(smiles) else []
 
 
-@lru_cache(maxsize=4096)
+def _kept(largest: Sequence[str]) -> str:
+    """Return which of the components of most atoms standardisation keeps."""
+    if len(largest) == 1:
+        return largest[0]
+    with quiet_rdkit():
+        parsed = {part: Chem.MolFromSmiles(part) for part in largest}
+    sound = {part: component_order(mol) for part, mol in parsed.items() if mol is not None}
+    return max(sound, key=lambda part: sound[part], default=largest[0])
+
+
 def _is_counter_ion(smiles: str) -> bool:
     return _plain(smiles) in _plain_counter_ions()
 
@@ -138,6 +149,7 @@ def _plain_counter_ions() -> frozenset[str]:
     return frozenset(map(_plain, _COUNTER_IONS.split()))
 
 
+@lru_cache(maxsize=4096)
 def _plain(smiles: str) -> str:
     """Return canonical SMILES without charges and stereochemistry, "" if it cannot be parsed."""
     with quiet_rdkit():

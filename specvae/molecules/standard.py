@@ -83,7 +83,8 @@ _HIGH_SULFUR = Chem.MolFromSmarts("[S-](=[OX1])(=[OX1])=[OX1]")
 _MASS_DIGITS = 6  # the last ones depend on the order of the atoms
 
 
-def _component_order(component: Chem.Mol) -> tuple[bool, int, float, str]:
+def component_order(component: Chem.Mol) -> tuple[bool, int, float, str]:
+    """Return by what components are ordered: the last one is kept."""
     has_carbon = any(atom.GetAtomicNum() == 6 for atom in component.GetAtoms())
     return (
         has_carbon,
@@ -205,7 +206,7 @@ def _standard(
             notes = (COMPLEX_KEPT,)
         n_components = 1 if whole else len(components)
         if n_components > 1:
-            mol = max(components, key=_component_order)
+            mol = max(components, key=component_order)
             lost = [part for part in components if part is not mol]
             notes = _notes_of_lost(lost)
             if kind == "InChI" and any(map(metals_of, lost)) and _has_unpaired(mol):

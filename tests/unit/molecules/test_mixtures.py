@@ -41,6 +41,10 @@ def canonical(*smiles: str) -> list[str]:
         # Both are usual counter-ions.
         ("C[N+](C)(C)CCO.OC(=O)C(O)C(O)C(=O)[O-]", [TARTRATE, "C[N+](C)(C)CCO"]),
         (f"{SULFAMETHOXAZOLE}.{TRIMETHOPRIM}", [TRIMETHOPRIM, SULFAMETHOXAZOLE]),
+        # One compound, written in two ways, and two of as many atoms.
+        ("OC(=O)CCCCN.NCCCCC(=O)O", ["NCCCCC(=O)O"]),
+        ("OC(=O)CCCCN.NCCCCC(=O)[O-].[Na+].NC1CCC1", ["NCCCCC(=O)O", "NC1CCC1"]),
+        ("NCCCCCS.NCCCCCF", ["NCCCCCS", "NCCCCCF"]),
         # Nothing else is of interest.
         (f"{NICOTINE}.{TARTRATE}", [NICOTINE]),
         (f"{NICOTINE}.Cl.Cl", [NICOTINE]),
