@@ -26,7 +26,7 @@ _WHOLE_KEYS = re.compile(r"(?<![A-Za-z])([A-Z]{14})-[A-Z]{10}-[A-Z](?![A-Za-z])"
 _ONE_KEY = r"[A-Z]{14}(?:-[A-Z]{10}-[A-Z])?"
 _SEVERAL_KEYS = re.compile(rf"{_ONE_KEY}(?:[\s,;|]+{_ONE_KEY})+")
 _ATOMS = set("BCFHINOPS")
-_BLOCK_COLUMNS = ("inchikey", "smiles", "inchi")
+BLOCK_COLUMNS = ("inchikey", "smiles", "inchi")
 _KEY_COLUMNS = "inchikey14, first_block, inchikey, smiles, inchi"
 _SPECTRUM_SUFFIXES = ("mgf", "msp", "mat", "mzml", "mzxml")
 _LIST_SUFFIXES = ("txt", "smi", "smiles", "ism")
@@ -303,7 +303,7 @@ def _blocks_of_row(path: Path, line: int, row: Mapping[str, str]) -> Iterator[st
     """Yield the first blocks that the cells of a row name, the key's before the structures'."""
     errors = []
     n_found = 0
-    for column in _BLOCK_COLUMNS:
+    for column in BLOCK_COLUMNS:
         text = row.get(column, "")
         if says_nothing(text):
             continue
@@ -380,7 +380,7 @@ def compound_rows(
         names, rows = one_structure_each(*read_table(stream, report), report)
         # If two columns have one meaning, the first one that is not empty counts.
         fields = [column_meaning(name) or name for name in names]
-        if not set(fields) & set(_BLOCK_COLUMNS) or (required and required not in fields):
+        if not set(fields) & set(BLOCK_COLUMNS) or (required and required not in fields):
             wanted = (
                 f"{required} and one of {_KEY_COLUMNS}" if required else f"one of {_KEY_COLUMNS}"
             )

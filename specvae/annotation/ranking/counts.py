@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.library.compounds import blocks_as_candidate, compound_rows
+from specvae.annotation.library.compounds import BLOCK_COLUMNS, blocks_as_candidate, compound_rows
 from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT
 from specvae.counting import counted
 from specvae.errors import InputError, nearest
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.structure_text import says_nothing, shown
 from specvae.molecules.text_tables import column_meaning, open_text, plain_word, read_table
+from specvae.molecules.workers import in_order, usable_cores
 from specvae.report import ReadReport
 
 UNREAD = "rows that name no compound left out"
@@ -32,6 +36,8 @@ _OF_COUNTS = re.compile(
 )
 _THOUSANDS = re.compile(r"\d{1,3}(?:[, \u00a0\u202f]\d{3})+")
 _MOST = 10**12
+_BATCH = 500
+_WORTH_PROCESSES = 5_000  # rows; of fewer, a process would begin too late to help
 _LIKE_NAME = 0.5
 _OF_STRUCTURES = (".sdf", ".sd", ".mol", ".smi", ".smiles", ".ism", ".h5")
 
@@ -65,6 +71,7 @@ class Counts:
         path: Path,
         columns: Sequence[str] = (),
         weight: float = DEFAULT_COUNTS_WEIGHT,
+        n_jobs: int | None = 1,
     ) -> Self:
         """Return the counts of a table of compounds.
 
@@ -78,6 +85,8 @@ class Counts:
             one.
         weight
             w.
+        n_jobs
+            Processes that parse many structures, of rows without a key; None for one per core.
 
         Raises
         ------
@@ -88,21 +97,16 @@ class Counts:
         names = _columns(path, columns)
         found: dict[str, float] = {}
         has_counts, first_unread = False, 0
-        for line, row in compound_rows(path, report, is_every_cell_named=True):
-            cells = [row.get(name, "") for name in names]
-            numbers = [_number(path, line, *pair) for pair in zip(names, cells, strict=True)]
-            try:
-                blocks = blocks_as_candidate(path, line, row)
-            except InputError:
+        for row in _with_blocks(_rows(path, names, report), path, n_jobs):
+            if not row.blocks:
                 report.note(UNREAD)
-                first_unread = first_unread or line
+                first_unread = first_unread or row.line
                 continue
-            stated = [number for number in numbers if number is not None]
-            if not stated:
+            if row.n is None:
                 report.note(NO_COUNT)
-            has_counts |= bool(stated)
-            for block in blocks:
-                found[block] = max(found.get(block, 0.0), math.fsum(stated))
+            has_counts |= row.n is not None
+            for block in row.blocks:
+                found[block] = max(found.get(block, 0.0), row.n or 0.0)
         if not found:
             raise InputError(f"{path}: no compound found; wanted InChIKeys, first blocks or SMILES")
         if not has_counts:
@@ -123,6 +127,65 @@ class Counts:
         counts = np.array([self.by_block.get(block, 0.0) for block in blocks], np.float64)
         logs = self.weight * np.log1p(counts)
         return np.asarray(logs - np.log(np.mean(np.exp(logs - logs.max()))) - logs.max())
+
+
+class _CountedRow(NamedTuple):
+    """A row of a table of counts.
+
+    Parameters
+    ----------
+    line
+        Its place.
+    n
+        Its count, None if it states none.
+    cells
+        What names its compound.
+    blocks
+        First blocks of that; empty if there is none, or they are not known yet.
+    """
+
+    line: int
+    n: float | None
+    cells: Mapping[str, str]
+    blocks: tuple[str, ...] = ()
+
+
+def _rows(path: Path, names: Sequence[str], report: ReadReport) -> Iterator[_CountedRow]:
+    """Yield the rows of a table, with the sum of the counts in the columns `names`."""
+    for line, row in compound_rows(path, report, is_every_cell_named=True):
+        numbers = [_number(path, line, name, row.get(name, "")) for name in names]
+        stated = [number for number in numbers if number is not None]
+        cells = {name: row[name] for name in BLOCK_COLUMNS if name in row}
+        yield _CountedRow(line, math.fsum(stated) if stated else None, cells)
+
+
+def _with_blocks(
+    rows: Iterator[_CountedRow], path: Path, n_jobs: int | None
+) -> Iterator[_CountedRow]:
+    """Yield rows with their first blocks.
+
+    Several processes share a long table, if most of its rows have structures without keys.
+    """
+    head = list(islice(rows, _WORTH_PROCESSES))
+    n_parsed = sum(says_nothing(row.cells.get("inchikey", "")) for row in head)
+    n_processes = n_jobs or usable_cores()
+    rows = chain(head, rows)
+    batches = iter(lambda: list(islice(rows, _BATCH)), [])
+    read = partial(_read_batch, path)
+    if n_processes > 1 and n_parsed > _WORTH_PROCESSES / 2:
+        each = in_order(read, batches, n_processes, "parse structures")
+    else:
+        each = map(read, batches)
+    return chain.from_iterable(each)
+
+
+def _read_batch(path: Path, rows: Sequence[_CountedRow]) -> list[_CountedRow]:
+    found = []
+    for row in rows:
+        with suppress(InputError):
+            row = row._replace(blocks=tuple(blocks_as_candidate(path, row.line, row.cells)))
+        found.append(row._replace(cells={}))
+    return found
 
 
 def _columns(path: Path, wanted: Sequence[str]) -> list[str]:

@@ -181,7 +181,7 @@ class RankingRun:
         self._counts: Counts | None = None
         if options.counts is not None:
             self._counts = Counts.read(
-                options.counts, options.counts_columns, options.counts_weight
+                options.counts, options.counts_columns, options.counts_weight, options.n_jobs
             )
             self.notes = (*self.notes, self._counts.summary)
         self._wanted = QueryFilter.of(options.ion_mode, options.adducts)

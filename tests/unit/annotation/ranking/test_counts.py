@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,13 @@ from specvae.annotation.output.details import (
     MASS_NAME,
     why_first,
 )
+from specvae.annotation.ranking import counts
 from specvae.annotation.ranking.counts import Counts
 from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.result import TERMS, Answer
 from specvae.annotation.ranking.run import RankingRun
 from specvae.errors import ConfigError, InputError
+from specvae.molecules import workers
 
 THEOPHYLLINE = "Cn1c2nc[nH]c2c(=O)n(C)c1=O"
 THEOBROMINE = "Cn1cnc2c1c(=O)[nH]c(=O)n2C"
@@ -45,6 +48,24 @@ def table(tmp_path: Path) -> Path:
         ",not a structure,?,3,3",
         f",{THEOBROMINE},theobromine again,7,7",
     )
+
+
+def test_several_processes_read_the_same_counts(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = Counts.read(table, ["PubMed_Count"])
+    monkeypatch.setattr(counts, "_WORTH_PROCESSES", 5)
+    monkeypatch.setattr(counts, "_BATCH", 2)
+    started: list[int] = []
+    several = workers.in_order
+
+    def counting(function: Any, batches: Any, n: int, purpose: str) -> Any:  # noqa: ANN401
+        started.append(n)
+        return several(function, batches, n, purpose)
+
+    monkeypatch.setattr(counts, "in_order", counting)
+    assert Counts.read(table, ["PubMed_Count"], n_jobs=2) == alone
+    assert started == [2]
 
 
 def test_counts_are_read_by_first_block(table: Path) -> None:
