@@ -29,6 +29,7 @@ from specvae.files import temporary_folder
 from specvae.progress import Bars, Progress, Silence, in_notebook
 from specvae.report import ReadReport
 from specvae.settings import override
+from specvae.sources import rewindable
 from specvae.spectra.exchange import from_matchms, to_matchms
 from specvae.spectra.read import read_spectra as read_records
 from specvae.spectra.read import with_unique_ids
@@ -52,6 +53,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+_TABLE = ".csv"  # the suffix of a table that comes through a pipe
 
 Files = str | Path | Iterable[str | Path]
 Spectra: TypeAlias = (
@@ -199,7 +201,7 @@ class Model:
                 use_library=use_library,
                 use_retention_times=use_retention_times,
                 use_nearness=use_nearness,
-                counts=None if counts is None else Path(counts),
+                counts=None if counts is None else rewindable(Path(counts), _TABLE),
                 counts_columns=tuple(columns),
                 counts_weight=counts_weight,
                 merge_by=merge_by,
@@ -221,7 +223,7 @@ class Model:
         run = RankingRun(self.annotator, options, progress)
         queries: Path | None = None
         if isinstance(spectra, str | Path):
-            queries = Path(spectra)
+            queries = rewindable(Path(spectra))
             found = run.results(queries, top=top)
         else:
             found = run.results(_ours(spectra), top=top)
@@ -377,7 +379,7 @@ def train(
         spectra=_paths(spectra),
         output=Path(output),
         exclude=_paths(exclude),
-        structures=None if structures is None else Path(structures),
+        structures=None if structures is None else rewindable(Path(structures), _TABLE),
         fragment_score=None if fragment_score is None else Path(fragment_score),
     )
     run_training(
@@ -420,7 +422,7 @@ def _candidates_file(candidates: Candidates) -> Iterator[Path]:
         # Path.exists fails on a text that is too long for a name.
         if not os.path.exists(candidates) and _is_smiles(str(candidates)):  # noqa: PTH110
             raise InputError("candidates: found a SMILES, wanted a list of them or a path")
-        yield Path(candidates)
+        yield rewindable(Path(candidates), _TABLE)
         return
     table = _table_of(candidates)
     folder = temporary_folder()
@@ -473,7 +475,7 @@ def _paths(files: Files) -> tuple[Path, ...]:
     for path in paths:
         if not isinstance(path, str | Path):
             raise InputError(f"found {type(path).__name__}, wanted the path of a file, or several")
-    return tuple(map(Path, paths))
+    return tuple(rewindable(Path(path)) for path in paths)
 
 
 def _shown(progress: bool | None) -> Progress:

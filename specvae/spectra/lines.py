@@ -46,6 +46,10 @@ _END_OF_FILE = b"\x1a"  # of DOS, which joins files with it
 _MGF_LINE = re.compile(rb"^[ \t]*BEGIN IONS", re.IGNORECASE | re.MULTILINE)
 _XML_ROOT = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?(mzML|mzXML|msRun)")  # with any prefix
 _TELLING_BYTES = 4096  # of other formats
+_LINES_OF_TABLES = (
+    rb"(?:[^\n]*\n){0,5}?[^\n]*"
+    rb"(?:\bmzs\b[^\n]*\bintensities\b|MS/?MS spectrum|Alignment ID|row m/z)"
+)
 # Other formats by their first bytes: their name in messages, and advice for their users.
 _OTHER_FORMATS = (
     (rb"<(?:mzSpecLib|mzlib)\b", "is an mzSpecLib library", "write it as MSP"),
@@ -57,11 +61,7 @@ _OTHER_FORMATS = (
     (rb"(?:#[^\n]*\n)*energy0\b", "is CFM-ID's list of peaks", "let it write MSP or MGF"),
     (rb"MTD\tmzTab", "is mzTab, which has no peaks", "take the spectra that it names"),
     (rb"[{\[]", "looks like JSON", "take the MSP or MGF that libraries offer beside it"),
-    (
-        rb"(?:[^\n]*\n){0,5}?[^\n]*(?:\bmzs\b[^\n]*\bintensities\b|MS/?MS spectrum|Alignment ID)",
-        "is a table of spectra or features",
-        "export MSP or MGF",
-    ),
+    (_LINES_OF_TABLES, "is a table of spectra or features", "export MSP or MGF"),
 )
 _WANTED_FORMATS = "wanted MSP, MGF, mzML, mzXML or MassBank records"
 

@@ -78,6 +78,7 @@ _MOST_PRECURSORS = 4  # more numbers are a list of peaks
 _BETWEEN_VALUES = re.compile(r"\s*(?:[,;/|]|->?>|>|\N{RIGHTWARDS ARROW}|\bor\b|\band\b)\s*")
 _UNIT_OF_MZ = re.compile(r"(?<![A-Za-z])(?:m/z|Th|Da|amu)\b[\s=:]*", re.IGNORECASE)
 _UNCERTAINTY = re.compile(r"\s*(?:\N{PLUS-MINUS SIGN}|\+/-).*", re.DOTALL)
+_PLUS_IN_FRONT = re.compile(r"\+(?=\d)")
 # Several values as Python and R write them: "(195.0877, 1000.0)", "[195.0877, None]".
 _TUPLE = re.compile(r"c?(?P<open>[(\[])(?P<values>[^()\[\]]*)[)\]]")
 _ONE_CHARGE = r"\(?(?:[+-]?\d{1,2}[+-]|[+-]\d{1,2})\)?"
@@ -207,6 +208,7 @@ def _split_species(text: str) -> tuple[str, str | None]:
 def _plain_mz(text: str) -> str:
     """Return the numbers of a precursor's field without units, uncertainties and brackets."""
     text = _UNCERTAINTY.sub("", _UNIT_OF_MZ.sub("", text)).strip()
+    text = text[1:] if _PLUS_IN_FRONT.match(text) is not None else text
     if (match := _TUPLE.fullmatch(text)) is None:
         return text
     values = [value.strip() for value in match["values"].split(",")]

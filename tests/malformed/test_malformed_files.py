@@ -66,6 +66,7 @@ WRONG: dict[str, tuple[str, bytes, str]] = {
         b"\t\tClass\nAlignment ID\tAverage Mz\n",
         "is a table of spectra",
     ),
+    "features": ("x.csv", b"row ID,row m/z,row retention time\n1,195.08,2.1\n", "is a table of"),
     "html": ("x.mzML", b"<!DOCTYPE html><html><body>404</body></html>", "is a web page"),
     "thermo": (
         "x.raw",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,6 +23,7 @@ from specvae.annotation.ranking.result import COLUMNS
 from specvae.errors import CheckpointError, ConfigError, InputError
 from specvae.settings import flatten
 
+Result = TypeVar("Result")
 STRUCTURES = (CAFFEINE, ASPIRIN, "CCO", "c1ccccc1O", "CC(N)C(=O)O", "NCC(=O)O", "OCC(O)CO", "CCCCO")
 
 
@@ -211,6 +215,23 @@ def test_one_spectrum_needs_no_list(model: specvae.Model, folder: Path) -> None:
     spectrum = specvae.read_spectra(folder / "library.msp")[0]
     assert model.annotate(spectrum, [CAFFEINE]).equals(model.annotate([spectrum], [CAFFEINE]))
     assert model.predict(spectrum).shape[0] == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_files_may_come_through_pipes(model: specvae.Model, folder: Path, tmp_path: Path) -> None:
+    def through_pipes(ask: Callable[..., Result], *names: str) -> Result:
+        pipes = [tmp_path / f"pipe-{len(list(tmp_path.iterdir()))}-{name}" for name in names]
+        with ThreadPoolExecutor(len(names)) as writers:
+            for name, pipe in zip(names, pipes, strict=True):
+                os.mkfifo(pipe)
+                writers.submit(pipe.write_bytes, (folder / name).read_bytes())
+            return ask(*pipes)
+
+    plain = model.annotate(folder / "library.msp", folder / "cands.csv")
+    found = through_pipes(model.annotate, "library.msp", "cands.csv")
+    assert plain.equals(found)
+    predicted = through_pipes(model.predict, "library.msp")
+    np.testing.assert_array_equal(predicted, model.predict(folder / "library.msp"))
 
 
 def test_what_is_left_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

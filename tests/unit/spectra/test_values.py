@@ -58,6 +58,7 @@ def test_precursor_mz_that_is_no_positive_number(text: str) -> None:
         "195.0877 m/z",
         "195.0877Da",
         "m/z 195.0877",
+        "+195.0877",
         "195.0877 Da",
         "195.0877 \u00b1 0.5",
         "195.0877 +/- 0.01",
