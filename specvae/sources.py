@@ -23,6 +23,10 @@ _MOST_NAMES = 1000  # of a folder, that are compared with a missing one
 _LIKE_NAME = 0.75  # from 0 to 1: how like it must be
 _WEB_PAGE = re.compile(rb"\s*<(?:!DOCTYPE )?html\b", re.IGNORECASE)
 _STDIN = Path("/dev/stdin")
+_STANDARD = ("stdin", "stdout", "stderr")
+_DESCRIPTOR = re.compile(
+    rf"(?:/dev/(?P<name>{'|'.join(_STANDARD)})|(?:/dev|/proc/(?:thread-)?self)/fd/(?P<number>\d{{1,9}}))"
+)
 
 
 def no_such_file(path: Path) -> str:
@@ -52,6 +56,14 @@ def stand_in(head: bytes) -> str:
 def is_pool(path: Path) -> bool:
     """Return whether a file of structures is a pool (HDF5) and no table, by its name."""
     return path.suffix.lower() in (".h5", ".hdf5")
+
+
+def descriptor_of(path: Path) -> int | None:
+    """Return the number of the open file that a path such as ``/dev/stdout`` stands for, if any."""
+    found = _DESCRIPTOR.fullmatch(str(path))
+    if found is None:
+        return None
+    return _STANDARD.index(found["name"]) if found["name"] else int(found["number"])
 
 
 def from_home(path: Path) -> Path:
@@ -91,7 +103,8 @@ def rewindable(path: Path, suffix: str = "") -> Path:
     of the same name with `suffix`, which is removed at the end of the program. Where the suffix
     decides the kind of file, ``/dev/stdin`` into which a shell redirects a file is that file; if it
     has no suffix, or no name any more, it is stored as a pipe's content is; so it is where only the
-    process itself can read it: on Windows, and of another user's file (``sudo -u me ... < FILE``).
+    process itself can read it: on Windows, of another user's file (``sudo -u me ... < FILE``), and
+    of a socket. macOS and the BSDs open no file anew by such a name: it is stored, too.
 
     Raises
     ------
@@ -107,10 +120,10 @@ def rewindable(path: Path, suffix: str = "") -> Path:
         redirected = path.resolve()
         if redirected.suffix and redirected.is_file():
             return redirected
-    elif stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+    elif stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and descriptor_of(path.resolve()) is None):
         return path
     called = "stdin" if path == _STDIN else str(path)
-    with _stdin() if own_stdin else path.open("rb") as source:
+    with _opened(path, is_only_ours=own_stdin, is_socket=stat.S_ISSOCK(mode)) as source:
         if stat.S_ISCHR(mode) and not source.isatty():
             return path  # /dev/null
         folder = temporary_folder()
@@ -126,12 +139,20 @@ def rewindable(path: Path, suffix: str = "") -> Path:
 
 
 @contextmanager
-def _stdin() -> Iterator[BinaryIO]:
-    """Give what the process itself has as stdin."""
-    source = None if sys.stdin is None else getattr(sys.stdin, "buffer", None)
-    if source is None:
-        raise InputError("stdin: is closed, wanted a file or a pipe")
-    yield source
+def _opened(path: Path, *, is_only_ours: bool, is_socket: bool) -> Iterator[BinaryIO]:
+    """Open what brings its content once; `is_only_ours` is stdin that has no name for us."""
+    number = descriptor_of(path)
+    if is_only_ours:
+        source = None if sys.stdin is None else getattr(sys.stdin, "buffer", None)
+        if source is None:
+            raise InputError("stdin: is closed, wanted a file or a pipe")
+        yield source
+    elif is_socket and number is not None:  # it has a name, by which it cannot be opened
+        with os.fdopen(os.dup(number), "rb") as stream:
+            yield stream
+    else:
+        with path.open("rb") as stream:
+            yield stream
 
 
 def is_stored_copy(path: Path | str) -> bool:

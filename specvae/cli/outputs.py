@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,7 +21,7 @@ from specvae.compression import COMPRESSED_SUFFIXES
 from specvae.errors import InputError
 from specvae.files import atomic_text, is_foreign
 from specvae.report import SKIP_COLUMNS, ReadReport
-from specvae.sources import no_such_file
+from specvae.sources import descriptor_of, no_such_file
 
 if TYPE_CHECKING:
     from specvae.annotation.library.query import Query
@@ -45,11 +46,11 @@ Paths = Mapping[str, Path | Iterable[Path] | None]
 
 @contextmanager
 def text_output(path: Path | None) -> Iterator[TextIO]:
-    """Open `path` for text that appears whole or not at all; None and ``-`` are stdout.
+    """Open `path` for text that appears whole or not at all; None, ``-`` and its device are stdout.
 
     On a terminal, control characters are escaped: names come from files.
     """
-    if path is None or str(path) == "-":
+    if path is None or is_stdout(path):
         yield cast("TextIO", TerminalText(sys.stdout)) if sys.stdout.isatty() else sys.stdout
         sys.stdout.flush()
         return
@@ -72,6 +73,8 @@ def require_writable(path: Path) -> None:
         raise InputError(_IS_DIRECTORY.format(path))
     if path.exists() and not path.is_file():
         return  # a device or a pipe
+    if path.exists() and descriptor_of(path) is not None:
+        raise InputError(f"{path}: leads to a file that is open already; wanted its name, or -")
     made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     context = click.get_current_context(silent=True)
     if made and context is not None:
@@ -249,13 +252,16 @@ def _files(named: Paths) -> list[tuple[str, Path]]:
 
 
 def is_stdout(path: Path | None) -> bool:
-    """Return whether a command writes to stdout: its output is no file, ``-`` or the device."""
-    return path is None or str(path) in ("-", "/dev/stdout")
+    """Return whether a command writes to stdout: its output is no file, ``-`` or the device.
+
+    The device may lead to a file (``-o /dev/stdout >> all.csv``), which must not be replaced.
+    """
+    return path is None or str(path) == "-" or descriptor_of(path) == 1
 
 
 def _is_stream(path: Path | None) -> bool:
     """Return whether a path is stdin or stdout, a device or a pipe, which cannot be replaced."""
-    if path is None or str(path) == "-":
+    if path is None or is_stdout(path):
         return True
     return path.exists() and not path.is_file() and not path.is_dir()
 
@@ -263,7 +269,19 @@ def _is_stream(path: Path | None) -> bool:
 def _is_same(path: Path, other: Path) -> bool:
     if path.exists() and other.exists():
         return path.samefile(other)  # hard links too
-    return os.path.realpath(path) == os.path.realpath(other)
+    return _place(path) == _place(other)
+
+
+def _place(path: Path) -> str:
+    """Return where a path leads; one text for names that are one file where that is usual."""
+    place = os.path.realpath(path)
+    if sys.platform in _IGNORING_CASE:
+        place = unicodedata.normalize("NFC", place.casefold())
+    return place
+
+
+_IGNORING_CASE = ("darwin", "win32")
+"""Systems whose file systems, as a rule, have one file for ``a.csv`` and ``A.csv``."""
 
 
 def log_remarks(console: Console, queries: Iterable[Query]) -> None:

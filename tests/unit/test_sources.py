@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from specvae.errors import InputError
 from specvae.molecules.candidates import read_candidates
 from specvae.report import ReadReport, Reason
-from specvae.sources import from_home, no_such_file, rewindable, with_sources
+from specvae.sources import descriptor_of, from_home, no_such_file, rewindable, with_sources
 from specvae.spectra.lines import sniff_format
 
 
@@ -100,6 +101,49 @@ def test_a_file_that_is_redirected_has_its_own_suffix(tmp_path: Path) -> None:
             assert copy.read_text() == "smiles\nCCO\n"
         # The format of spectra is found by content, so that no suffix is wanted.
         assert rewindable(opened[1]) == opened[1]
+
+
+def test_a_file_that_is_redirected_is_stored_where_no_name_opens_it_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On macOS ``/dev/fd/3`` is no link, and goes on where the descriptor was read last."""
+    file = tmp_path / "x.mgf"
+    file.write_text("BEGIN IONS\n")
+    resolve = Path.resolve
+    monkeypatch.setattr(
+        Path, "resolve", lambda path: path if path.parts[1] == "dev" else resolve(path)
+    )
+    with file.open() as stream:
+        copy = rewindable(Path(f"/dev/fd/{stream.fileno()}"))
+        assert copy.read_text() == "BEGIN IONS\n"
+        assert with_sources(str(copy)) == f"/dev/fd/{stream.fileno()}"
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="no names of open files here")
+def test_a_socket_is_read_as_a_pipe_is() -> None:
+    """As by programs that start others with sockets for streams, and cannot be opened by name."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"BEGIN IONS\n")
+        theirs.shutdown(socket.SHUT_WR)
+        copy = rewindable(Path(f"/dev/fd/{ours.fileno()}"))
+        assert copy.read_bytes() == b"BEGIN IONS\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("/dev/stdin", 0),
+        ("/dev/stderr", 2),
+        ("/dev/fd/63", 63),
+        ("/proc/self/fd/1", 1),
+        ("/dev/fd/x", None),
+        ("/dev/shm/1", None),
+        ("fd/1", None),
+    ],
+)
+def test_names_of_open_files(name: str, number: int | None) -> None:
+    assert descriptor_of(Path(name)) == number
 
 
 def test_a_pipe_that_is_named_twice_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -283,6 +285,37 @@ def test_outputs_that_do_not_exist_yet_are_compared_by_place(tmp_path: Path) -> 
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(InputError, match="both -o and --report write"):
         require_paths({}, {"-o": tmp_path / "a" / "x", "--report": tmp_path / "b" / "x"})
+
+
+def test_names_that_differ_in_capitals_are_one_file_on_some_systems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = {"-o": tmp_path / "\u00e9.csv", "--summary": tmp_path / "E\u0301.CSV"}
+    require_paths({}, outputs)
+    monkeypatch.setattr("specvae.cli.outputs._IGNORING_CASE", (sys.platform,))
+    with pytest.raises(InputError, match="both -o and --summary write"):
+        require_paths({}, outputs)
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no names of open files here")
+def test_a_table_is_added_to_the_file_that_stdout_leads_to(tmp_path: Path) -> None:
+    """``specvae ... -o /dev/stdout >> all.csv`` replaced what the file held."""
+    structures, table = tmp_path / "x.smi", tmp_path / "all.csv"
+    structures.write_text("CCO a\n", encoding="utf-8")
+    table.write_text("before\n", encoding="utf-8")
+    for name in ("/dev/stdout", "/dev/fd/1"):
+        with table.open("a") as stream:
+            subprocess.run(
+                [sys.executable, "-m", "specvae", "fingerprint", structures, "-o", name],
+                stdout=stream,
+                stderr=subprocess.DEVNULL,
+                check=True,
+            )
+    lines = table.read_text(encoding="utf-8").splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["before", "id", "a", "id", "a"]
+    assert {path.name for path in tmp_path.iterdir()} == {"x.smi", "all.csv"}
+    with table.open("a") as stream, pytest.raises(InputError, match="open already; wanted its"):
+        require_paths({}, {"-o": Path(f"/dev/fd/{stream.fileno()}")})
 
 
 def test_the_model_is_no_place_for_a_result(tmp_path: Path) -> None:
