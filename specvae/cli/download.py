@@ -26,7 +26,7 @@ from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command, did_you_mean
 from specvae.cli.options import INPUT
 from specvae.cli.package_model import unpack_model
-from specvae.errors import SpecvaeError
+from specvae.errors import InputError, SpecvaeError
 from specvae.files import atomic_text, exclusive, sha256_of
 from specvae.interruption import telling
 
@@ -135,7 +135,10 @@ def _beginning(text: str) -> list[str]:
 
 
 def _download_model(url: str | None, output: Path, sha256: str | None) -> None:
-    """Fetch an archive, unpack it beside its own place, and remove it."""
+    """Fetch an archive, unpack it beside its own place, and remove it.
+
+    It stays where the unpacking failed by a full disk or Ctrl-C, so that it is not fetched again.
+    """
     name = PurePosixPath(urlsplit(url or "").path).name
     if url is None or not _ARCHIVE.fullmatch(name):
         raise click.UsageError(
@@ -152,12 +155,19 @@ def _download_model(url: str | None, output: Path, sha256: str | None) -> None:
     store = output / f".{name}.download"
     archive = fetch(RemoteFile(name, url, checksum, "as given"), store, console)
     try:
-        path = unpack_model(archive, folder)
-    finally:
-        archive.unlink(missing_ok=True)
-        (store / SUMS).unlink(missing_ok=True)
-        store.rmdir()
+        with _one_line_errors(archive), telling(lambda: f"{archive} is kept, {_SAME_COMMAND}"):
+            path = unpack_model(archive, folder)
+    except InputError:
+        _remove_archive(archive)
+        raise
+    _remove_archive(archive)
     click.echo(str(path))
+
+
+def _remove_archive(archive: Path) -> None:
+    archive.unlink(missing_ok=True)
+    (archive.parent / SUMS).unlink(missing_ok=True)
+    archive.parent.rmdir()
 
 
 def _described(key: str, dataset: Dataset) -> str:
@@ -207,6 +217,7 @@ def fetch(file: RemoteFile, directory: Path, console: Console) -> Path:
     with _one_line_errors(path):
         if path.exists():
             _verify_present(file, path, console)
+            _Part(path).remove()  # of a process that was killed when it had just given the name
             return path
         with exclusive(directory, f"{directory}: another process is downloading into this folder"):
             if path.exists():  # by then
@@ -271,7 +282,10 @@ def _gather(url: str, part: _Part, console: Console) -> None:
 def _kept(part: _Part) -> str:
     """Return the message on a download that ended early, "" if nothing of it is kept."""
     n = part.size
-    return f"{n:,} bytes are kept, the same command goes on from there" if n else ""
+    return f"{n:,} bytes are kept, {_SAME_COMMAND}" if n else ""
+
+
+_SAME_COMMAND = "the same command goes on from there"
 
 
 def _continue(url: str, part: _Part, on_progress: Progress) -> None:
@@ -304,6 +318,8 @@ def _continue(url: str, part: _Part, on_progress: Progress) -> None:
                 # A weak tag does not promise the same bytes.
                 if not tag or tag.startswith("W/"):
                     tag = response.headers.get("Last-Modified") or ""
+                # What is there is of another version, and must not be continued as one of this.
+                part.file.unlink(missing_ok=True)
                 part.tag_file.write_text(tag, encoding="utf-8")
             length = response.headers.get("Content-Length")
             total = done + int(length) if length and length.isdecimal() else None

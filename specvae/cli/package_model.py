@@ -101,7 +101,10 @@ def unpack_model(archive: Path, folder: Path) -> Path:
 
 
 def _unpack_whole(opened: zipfile.ZipFile, archive: Path, folder: Path) -> None:
-    """Unpack model and card into a new folder, if the archive holds no more and the sums agree."""
+    """Unpack model and card into a new folder, if the archive holds no more and the sums agree.
+
+    The folder appears with both of them or not at all.
+    """
     names = opened.namelist()
     entries = {PurePosixPath(name).name: name for name in names}
     if len(names) != len(_PACKED_FILES) or set(entries) != set(_PACKED_FILES):
@@ -113,17 +116,16 @@ def _unpack_whole(opened: zipfile.ZipFile, archive: Path, folder: Path) -> None:
     wanted = {name: digest for digest, _, name in (line.partition("  ") for line in sums)}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=".unpacking-") as temporary:
-        unpacked = [Path(temporary) / name for name in (CARD, MODEL_FILE)]
-        for file in unpacked:
+        whole = Path(temporary) / folder.name  # with the permissions that the user's mask leaves
+        whole.mkdir()
+        for file in (whole / CARD, whole / MODEL_FILE):
             found = _unpack(opened, entries[file.name], file)
             if found != wanted.get(file.name):
                 raise InputError(
                     f"{archive}: {file.name} has the SHA-256 {found}, "
                     f"wanted {wanted.get(file.name)}"
                 )
-        folder.mkdir()
-        for file in unpacked:
-            file.replace(folder / file.name)
+        whole.rename(folder)
 
 
 def _unpack(archive: zipfile.ZipFile, name: str, target: Path) -> str:

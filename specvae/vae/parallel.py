@@ -9,6 +9,7 @@ whose statistics are those of a process's own rows.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,16 +105,44 @@ ALONE = Processes()
 
 
 def started_by_torchrun(environment: Mapping[str, str] | None = None) -> Processes:
-    """Return the number of this process, by the variables that torchrun sets."""
+    """Return the number of this process, by the variables that torchrun sets.
+
+    Raises
+    ------
+    ConfigError
+        If they are no numbers, or some are missing, as where a batch system sets one of them.
+    """
     found = os.environ if environment is None else environment
-    return Processes(int(found.get("RANK", "0")), int(found.get("WORLD_SIZE", "1")))
+    n, rank = _number(found, "WORLD_SIZE", 1), _number(found, "RANK", 0)
+    if n <= 1:
+        return ALONE
+    if missing := [name for name in _OF_TORCHRUN if not found.get(name)]:
+        raise ConfigError(
+            f"the environment says WORLD_SIZE={n}, but has no {' and no '.join(missing)}: start "
+            "several processes by torchrun; for one, unset WORLD_SIZE"
+        )
+    if not 0 <= rank < n:
+        raise ConfigError(f"the environment says RANK={rank} of WORLD_SIZE={n}: wanted less")
+    return Processes(rank, n)
+
+
+_OF_TORCHRUN = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+def _number(found: Mapping[str, str], name: str, default: int) -> int:
+    text = found.get(name, "").strip()
+    if not text:
+        return default
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise ConfigError(f"the environment says {name}={text!r}: wanted a number, or unset it")
+    return int(text)
 
 
 def local_device(device: torch.device) -> torch.device:
     """Return the GPU of this process, if `device` is a GPU."""
     if device.type != "cuda":
         return device
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cuda", _number(os.environ, "LOCAL_RANK", 0))
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import io
 import threading
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -501,6 +503,58 @@ def test_a_damaged_or_foreign_archive_leaves_no_model(
     assert said in str(result.exception)
     assert not (tmp_path / "my-model").exists()
     assert not (tmp_path / "escape").exists()
+
+
+def test_an_archive_whose_unpacking_was_interrupted_is_not_fetched_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server.content = archive()
+    rename = Path.rename
+    tried: list[BaseException] = [KeyboardInterrupt(), OSError(errno.ENOSPC, "no room")]
+
+    def failing(path: Path, target: Path) -> Path:
+        if target == tmp_path / "my-model" and tried:
+            raise tried.pop(0)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    stopped = fetch_model(server, tmp_path)
+    kept = tmp_path / ".my-model.zip.download" / "my-model.zip"
+    assert str(stopped.exception) == (
+        f"interrupted; {kept} is kept, the same command goes on from there"
+    )
+    assert "no room" in str(fetch_model(server, tmp_path).exception)
+    assert not (tmp_path / "my-model").exists()
+    n_asked = len(server.paths)
+    assert fetch_model(server, tmp_path).exit_code == 0
+    assert len(server.paths) == n_asked == 1
+    assert names(tmp_path) == ["my-model"]
+    assert names(tmp_path / "my-model") == [CARD, "model.safetensors"]
+
+
+def test_a_part_of_another_version_is_gone_before_the_name_of_the_new_one_is_kept(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A process that was killed between both would have mixed two versions in the next run."""
+    offer(monkeypatch, server)
+    server.cut_after = [300_000]
+    with monkeypatch.context() as patch:
+        patch.setattr("specvae.cli.download.PAUSES", ())
+        assert run(tmp_path).exit_code == 1
+    (part,) = tmp_path.rglob("*.part")
+    server.tag = '"another"'
+    found = []
+    write_text = Path.write_text
+
+    def killed(path: Path, *arguments: Any, **options: Any) -> int:  # noqa: ANN401
+        n = write_text(path, *arguments, **options)
+        if path.name.endswith(".part.tag"):
+            found.append(part.exists())
+        return n
+
+    monkeypatch.setattr(Path, "write_text", killed)
+    assert run(tmp_path).exit_code == 0
+    assert found == [False]
 
 
 def test_the_wrong_digest_of_a_model_is_refused(server: Server, tmp_path: Path) -> None:

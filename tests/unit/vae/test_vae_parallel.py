@@ -145,7 +145,29 @@ def test_a_part_s_noise_is_that_of_the_whole() -> None:
 
 def test_a_process_alone_is_the_first() -> None:
     assert started_by_torchrun({}) == Processes(0, 1)
-    assert started_by_torchrun({"RANK": "1", "WORLD_SIZE": "4"}) == Processes(1, 4)
+    where = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+    assert started_by_torchrun({"RANK": "1", "WORLD_SIZE": "4", **where}) == Processes(1, 4)
+    # What a batch system or an earlier run leaves behind.
+    assert started_by_torchrun({"RANK": "1", "WORLD_SIZE": ""}) == Processes(0, 1)
+    assert started_by_torchrun({"RANK": "3", "WORLD_SIZE": "1"}) == Processes(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"RANK": "1", "WORLD_SIZE": "4"}, "WORLD_SIZE=4, but has no MASTER_ADDR and no MASTER"),
+        ({"WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "has no RANK: start several"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE='two': wanted a number"),
+        ({"WORLD_SIZE": "-2"}, "WORLD_SIZE='-2': wanted a number"),
+        (
+            {"RANK": "2", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"},
+            "RANK=2 of WORLD_SIZE=2: wanted less",
+        ),
+    ],
+)
+def test_variables_that_torchrun_did_not_set(environment: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        started_by_torchrun(environment)
     assert Processes().from_first(None, torch.device("cpu")) is None
 
 
