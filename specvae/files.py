@@ -75,6 +75,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside a file, which is removed with what is in it.
+
+    It is for libraries that give names of their own to what they have not finished: those of a
+    process that was killed could not be told from others' files.
+    """
+    _remove_abandoned(path.parent)
+    folder = _temporary_beside(path.with_name(f"{path.name}.parts"))
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _temporary_beside(path: Path) -> Path:
     """Return where a file is written before it has its name.
 
@@ -224,7 +240,10 @@ def _remove_abandoned(folder: Path) -> None:
     with suppress(PermissionError):  # others' files, or a folder that must not be listed
         for file in folder.iterdir():
             if (found := name.fullmatch(file.name)) and not _runs(int(found[1])):
-                file.unlink(missing_ok=True)
+                if file.is_dir() and not file.is_symlink():  # see `folder_beside`
+                    shutil.rmtree(file, ignore_errors=True)
+                else:
+                    file.unlink(missing_ok=True)
 
 
 def _runs(process: int) -> bool:

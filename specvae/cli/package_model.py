@@ -7,7 +7,6 @@ import re
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 
 import click
 
@@ -19,7 +18,7 @@ from specvae.cli.options import INPUT, model_file
 from specvae.cli.outputs import require_paths
 from specvae.counting import counted
 from specvae.errors import ConfigError, InputError
-from specvae.files import atomic_path
+from specvae.files import atomic_path, folder_beside
 
 CARD = "MODEL_CARD.md"
 SUMS = "SHA256SUMS"
@@ -115,8 +114,8 @@ def _unpack_whole(opened: zipfile.ZipFile, archive: Path, folder: Path) -> None:
     sums = opened.read(entries[SUMS]).decode("utf-8").splitlines()
     wanted = {name: digest for digest, _, name in (line.partition("  ") for line in sums)}
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent, prefix=".unpacking-") as temporary:
-        whole = Path(temporary) / folder.name  # with the permissions that the user's mask leaves
+    with folder_beside(folder) as temporary:
+        whole = temporary / folder.name
         whole.mkdir()
         for file in (whole / CARD, whole / MODEL_FILE):
             found = _unpack(opened, entries[file.name], file)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from specvae.errors import CheckpointError, ConfigError
-from specvae.files import atomic_path
+from specvae.files import atomic_path, folder_beside
 from specvae.vae.config import ModelConfig
 from specvae.vae.header import (
     COMPANION,
@@ -65,16 +65,18 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         whole = storage.nbytes() == value.numel() * value.element_size()
         owned[name] = value if whole and storage.data_ptr() not in seen else value.clone()
         seen.add(storage.data_ptr())
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, folder_beside(path) as folder:
         # safetensors makes files for their owner only; a model is read by whoever may read its
         # folder, so it gets the mode that this process gives to new files.
         temporary.touch()
         mode = temporary.stat().st_mode
+        whole = folder / "whole"
         try:
-            save_file(owned, temporary, dict(metadata))
+            save_file(owned, whole, dict(metadata))
         except SafetensorError as error:  # a full disk, for one
             raise OSError(errno.EIO, str(error).splitlines()[0], str(path)) from error
-        temporary.chmod(mode)
+        whole.chmod(mode)
+        whole.replace(temporary)
 
 
 def save_checkpoint(

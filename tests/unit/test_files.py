@@ -149,6 +149,17 @@ with atomic_path(Path(sys.argv[1])) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), 9)
 """
+ABANDON_TENSORS = """
+import os, sys
+from pathlib import Path
+import torch
+from specvae.vae import checkpoint
+def save_file(tensors, path, metadata):
+    path.with_name(".tmpX1y2Z3").write_text("half")
+    os.kill(os.getpid(), 9)
+checkpoint.save_file = save_file
+checkpoint.write_tensors(Path(sys.argv[1]), {"x": torch.ones(1)}, {})
+"""
 
 
 def test_what_a_killed_process_left_is_removed_at_the_next_run(tmp_path: Path) -> None:
@@ -168,6 +179,15 @@ def test_what_a_killed_process_left_is_removed_at_the_next_run(tmp_path: Path) -
     with atomic_text(tmp_path / "another.csv") as stream:
         stream.write("done")
     assert set(tmp_path.iterdir()) == {*others, tmp_path / "another.csv"}
+
+
+def test_what_safetensors_has_not_finished_is_removed_at_the_next_run(tmp_path: Path) -> None:
+    """It gives names of its own, which say nothing of the process."""
+    path = tmp_path / "model.safetensors"
+    subprocess.run([sys.executable, "-c", ABANDON_TENSORS, path], check=False)
+    assert [file.name for file in tmp_path.rglob("*")].count(".tmpX1y2Z3") == 1
+    write_tensors(path, {"x": torch.ones(1)}, {})
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.fixture
