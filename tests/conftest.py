@@ -6,6 +6,7 @@ makes it, and the others wait for it.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import gc
 import gzip
@@ -14,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
 from io import BytesIO, TextIOWrapper
@@ -67,6 +69,9 @@ def run_specvae(
     :func:`run_process`.
     """
     command = ["specvae", *map(str, arguments)]
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))  # a test may have used RDKit
+    taker = _taker_of_ctrl_c()
     out, err = (TextIOWrapper(BytesIO(), "utf-8", newline="") for _ in range(2))
     with ExitStack() as stack:
         stack.enter_context(patch.object(sys, "argv", command))
@@ -81,9 +86,19 @@ def run_specvae(
             found = end.code or 0
     logger = logging.getLogger("specvae")
     logger.handlers, logger.level = [], logging.NOTSET
+    assert _taker_of_ctrl_c() == taker, "RDKit has taken Ctrl-C, which nobody gets from it"
     return _ended_with(
         code, subprocess.CompletedProcess(command, int(str(found)), *map(_text, (out, err)))
     )
+
+
+def _taker_of_ctrl_c() -> int | None:
+    """Return the address of the function in C that gets SIGINT; None where that is not known."""
+    if not sys.platform.startswith("linux"):
+        return None
+    action = (ctypes.c_void_p * 32)()  # whose first field it is
+    ctypes.CDLL(None).sigaction(signal.SIGINT, None, ctypes.byref(action))
+    return action[0]
 
 
 def run_process(

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from functools import lru_cache
 
-from rdkit import Chem, rdBase
+from rdkit import Chem
 from rdkit.Chem.rdMolDescriptors import CalcExactMolWt, CalcMolFormula
 
 from specvae.errors import StructureError
@@ -206,7 +206,7 @@ class Molecule:
     def inchikey(self) -> str:
         """Standard InChIKey, 27 characters; what was given where InChI knows none."""
         if self._inchikey is None:
-            with rdBase.BlockLogs():
+            with quiet_rdkit():
                 computed: str = Chem.MolToInchiKey(self.mol)  # type: ignore[no-untyped-call]
             self._inchikey = computed or self._given_key
         return self._inchikey
@@ -268,7 +268,7 @@ def blocks_of_inchi(inchi: str | None) -> frozenset[str]:
     """
     if inchi is None or not inchi.startswith("InChI=1S/"):
         return frozenset()
-    with rdBase.BlockLogs():
+    with quiet_rdkit():
         key: str = Chem.InchiToInchiKey(inchi) or ""  # type: ignore[no-untyped-call]
     blocks = {key[:FIRST_BLOCK]} - {""}
     if "." in inchi.split("/")[1]:
@@ -285,7 +285,7 @@ def blocks_of_salt(smiles: str | None) -> frozenset[str]:
     """
     if smiles is None or "." not in smiles:
         return frozenset()
-    with rdBase.BlockLogs():
+    with quiet_rdkit():
         mol = Chem.MolFromSmiles(smiles)
         key: str = "" if mol is None else Chem.MolToInchiKey(mol)  # type: ignore[no-untyped-call]
     return frozenset({key[:FIRST_BLOCK]} - {""})

@@ -23,6 +23,9 @@ _quiet = _Quiet()
 def quiet_rdkit() -> Iterator[None]:
     """Keep RDKit's log lines off stderr, and Ctrl-C in Python's hands (`take_interrupts`).
 
+    What RDKit's handler gets is lost: Ctrl-C waits until leaving. Of several threads the system may
+    choose another one for it, so that it is lost now and then.
+
     Entering and leaving takes a tenth of the time of parsing a small molecule, so that callers with
     many molecules enter it once for several of them. Within another one it does nothing.
     """
@@ -30,12 +33,23 @@ def quiet_rdkit() -> Iterator[None]:
         yield
         return
     _quiet.is_entered = True
+    held = _hold_interrupts()
     try:
         with rdBase.BlockLogs():
             yield
     finally:
         _quiet.is_entered = False
         take_interrupts()
+        if held is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def _hold_interrupts() -> set[int | signal.Signals] | None:
+    """Let SIGINT wait in the main thread; return which signals waited before, None elsewhere."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or not hasattr(signal, "pthread_sigmask"):  # Windows
+        return None
+    return signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def take_interrupts() -> None:

@@ -70,13 +70,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         # folder, so it gets the mode that this process gives to new files.
         temporary.touch()
         mode = temporary.stat().st_mode
-        whole = folder / "whole"
+        written = folder / "tensors"
         try:
-            save_file(owned, whole, dict(metadata))
+            save_file(owned, written, dict(metadata))
         except SafetensorError as error:  # a full disk, for one
             raise OSError(errno.EIO, str(error).splitlines()[0], str(path)) from error
-        whole.chmod(mode)
-        whole.replace(temporary)
+        written.chmod(mode)
+        written.replace(temporary)
 
 
 def save_checkpoint(

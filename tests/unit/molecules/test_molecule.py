@@ -1,5 +1,7 @@
 import os
 import signal
+import threading
+from collections.abc import Callable
 
 import pytest
 from rdkit import Chem
@@ -7,10 +9,17 @@ from rdkit import Chem
 from specvae.errors import SpecvaeError, StructureError
 from specvae.masses import ELECTRON_MASS
 from specvae.molecules.fingerprint import get_layout
-from specvae.molecules.molecule import Molecule, average_mass_of_formula, parse_molecule
+from specvae.molecules.molecule import (
+    Molecule,
+    average_mass_of_formula,
+    blocks_of_inchi,
+    blocks_of_salt,
+    parse_molecule,
+)
 from specvae.molecules.parsing import parse_together
 from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.standard import standard_form
+from specvae.molecules.tautomers import may_be_tautomers
 
 
 def test_ethanol() -> None:
@@ -381,6 +390,39 @@ def test_neutral_form_is_perceived_like_one_written_neutral() -> None:
         a.GetTotalNumHs() for a in neutral.GetAtoms()
     ]
     assert ion.GetRingInfo().NumRings() == 1
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads here")
+def test_an_interrupt_waits_while_rdkit_would_lose_it() -> None:
+    mol = Chem.MolFromSmiles("CCO")
+    done: list[bool] = []
+
+    def work() -> None:
+        done.extend(mol.HasSubstructMatch(Chem.MolFromSmarts("CO")) for _ in range(2))
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        done.append(True)
+
+    with pytest.raises(KeyboardInterrupt), quiet_rdkit():
+        work()
+    assert done == [True, True, True]
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: parse_molecule("CCCO").inchikey,
+        lambda: blocks_of_inchi("InChI=1S/C4H10O/c1-2-3-4-5/h5H,2-4H2,1H3"),
+        lambda: blocks_of_salt("CCCCCO.Cl"),
+        lambda: may_be_tautomers(Chem.MolFromSmiles("CC(=O)C"), Chem.MolFromSmiles("CC(O)=C")),
+    ],
+)
+def test_rdkit_keeps_no_handler(use: Callable[[], object]) -> None:
+    """InChI's functions of RDKit put one in place of Python's, too, which loses all Ctrl-C."""
+    use()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_an_interrupt_is_not_swallowed() -> None:
