@@ -141,7 +141,7 @@ class Run:
             `n_epochs`.
         """
         try:
-            with safe_open(path, framework="pt", device=str(device)) as stream:
+            with safe_open(path, framework="pt") as stream:
                 state = json.loads((stream.metadata() or {})[_STATE_KEY])
                 if found := _differences(state["run"], description):
                     why = WHY_NO_MORE_EPOCHS if found.startswith("optim.epochs ") else ""
@@ -157,7 +157,7 @@ class Run:
                 slots: dict[int, dict[str, Tensor]] = {}
                 for key in stream.keys():  # noqa: SIM118 (not a mapping)
                     # A copy: Windows replaces no file, by the next state, that tensors lie in.
-                    tensor = stream.get_tensor(key).clone()
+                    tensor = stream.get_tensor(key).to(device, copy=True)
                     group, _, name = key.partition("/")
                     if group == "optimizer":
                         number, _, name = name.partition("/")
