@@ -31,6 +31,7 @@ from specvae.cli.ranking import (
 )
 from specvae.counting import counted
 from specvae.files import sha256_of
+from specvae.molecules.query_ids import changed_by_spreadsheet
 from specvae.sources import Stamps
 
 if TYPE_CHECKING:
@@ -182,6 +183,7 @@ def _require_evaluated(
             f"{queries}: none of its queries is in {truth}; query_id in the truth must be the "
             f"spectrum's: queries are called {evaluation.unknown_queries[0]!r}, there "
             f"{evaluation.missing_queries[0]!r} (see 'specvae docs formats')"
+            f"{changed_by_spreadsheet(evaluation.missing_queries)}"
         )
     raise InputError(
         f"{queries}: no query is left to evaluate ({report.summary()}; --ion-mode and --adduct "
@@ -292,7 +294,8 @@ def _notes(annotator: Annotator, evaluation: Evaluation) -> Iterator[str]:
     ):  # fmt: skip
         if names:
             are = f"{one} and is" if len(names) == 1 else f"{several} and are"
-            yield f"note: {len(names):,} {are} not evaluated: {_some(names)}"
+            hint = changed_by_spreadsheet(names) if names is evaluation.missing_queries else ""
+            yield f"note: {len(names):,} {are} not evaluated: {_some(names)}{hint}"
     if evaluation.contradicted:
         yield (
             "warning: spectra of one feature have different truths, of which the first counts: "

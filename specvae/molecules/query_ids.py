@@ -42,6 +42,29 @@ _SCAN = re.compile(
 _REPEATED = re.compile(r"#(?:[2-9]|[1-9]\d+)$")
 
 
+_MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+_CHANGED = (
+    (re.compile(rf"\d{{1,2}}-(?:{_MONTHS})|(?:{_MONTHS})-\d{{2}}"), "MAR1 or 3-1"),
+    (re.compile(r"\d(?:\.\d+)?E\+\d{2,}"), "1E5"),
+)
+
+
+def changed_by_spreadsheet(names: Iterable[str]) -> str:
+    """Return what to do about names that a spreadsheet has changed, behind a message; "" if none.
+
+    Such names are not matched: 1-Mar may have been MAR1, 3-1 or 1-3, and 1.23E+06 any of ten
+    thousand, so that a row could become that of another query, silently.
+    """
+    for name in names:
+        for pattern, before in _CHANGED:
+            if pattern.fullmatch(name):
+                return (
+                    f"; {name} is what a spreadsheet makes of a name such as {before}: wanted that "
+                    "column as text, from before it was opened there"
+                )
+    return ""
+
+
 def by_form(names: Iterable[str]) -> dict[object, str]:
     """Return names by a form that is the same for other spellings of them.
 

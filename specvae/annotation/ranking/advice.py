@@ -10,6 +10,7 @@ from specvae.annotation.library.query import AVERAGE, ISOTOPE
 from specvae.annotation.ranking.result import Cause, quoted
 from specvae.annotation.ranking.tally import Tally
 from specvae.counting import counted
+from specvae.molecules.query_ids import changed_by_spreadsheet
 
 _TOLERANCES = (5, 10, 20, 50, 100)  # ppm, that an instrument may need
 _SPREAD_PPM = 5.0  # of errors that have one cause
@@ -60,6 +61,7 @@ def advice_on(tally: Tally) -> list[str]:
         lines.append(
             f"{_queries(len(tally.unlisted))} not named in the candidates' column query_id: "
             f"queries are called {called}, there {_quoted(tally.listed_ids)}"
+            f"{changed_by_spreadsheet(tally.listed_ids)}"
         )
     if n := tally.causes[Cause.NO_ION]:
         lines.append(

@@ -106,6 +106,12 @@ def test_names_that_do_not_fit_are_shown_side_by_side(tmp_path: Path) -> None:
     ]
 
 
+def test_names_that_a_spreadsheet_has_changed_are_told(tmp_path: Path) -> None:
+    source = table(tmp_path / "c.csv", f"query_id,smiles\n1-Mar,{CAFFEINE}\n")
+    (line,) = advice_on(tallied(source, replace(QUERY, query_id="MAR1")))
+    assert "called 'MAR1', there '1-Mar'; 1-Mar is what a spreadsheet makes of a name such" in line
+
+
 def test_the_ends_of_long_names_that_do_not_fit_are_shown(tmp_path: Path) -> None:
     source = table(tmp_path / "c.csv", f"query_id,smiles\nA-1,{CAFFEINE}\n")
     tally = tallied(source, replace(QUERY, query_id="function=2 process=0 scan=1" + "0" * 30 + "7"))
