@@ -132,8 +132,11 @@ def _ends(lines: _MspLines, line: bytes) -> bool:
         return True
     if not has_body:
         return False
-    key = decode(line.partition(b":")[0]).strip()
-    return lines.declares_none or key in dict(_pairs(lines.header))
+    ((key, value),) = _pairs([line])
+    stated = [before for name, before in _pairs(lines.header) if name == key]
+    # What is said once more between the number of peaks and the first peak begins no record.
+    is_repeated = value in stated and not lines.peaks and not lines.is_waiting
+    return lines.declares_none or (bool(stated) and not is_repeated)
 
 
 def _records(source: LineSource) -> Iterator[_MspLines]:

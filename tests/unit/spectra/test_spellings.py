@@ -274,6 +274,7 @@ def test_keys_of_inchikeys(tmp_path: Path, key: str) -> None:
         "Name: a\nPrecursorMZ: 181.07\nNum Peaks: 2\n\n50.5 10\n60.25 100\nSMILES: CCO\n",
         "Name: a\nPrecursorMZ: 181.07\n\nSMILES: CCO\nNum Peaks: 2\n50.5 10\n60.25 100\n",
         "Name: a\nPrecursorMZ: 181.07\nNum Peaks: 2\nSMILES: CCO\n\n50.5 10\n60.25 100\n",
+        "Name: a\nSMILES: CCO\nPrecursorMZ: 181.07\nNum Peaks: 2\nSMILES: CCO\n50.5 10\n60.25 100",
         "Name: a\nPrecursorMZ: 181.07\nNum Peaks: 2\n50.5 10\nSMILES: CCO\n60.25 100\n",
         "Name: a\nPrecursorMZ: 181.07\nSMILES: CCO\nNum Peaks: 2.0\n{50.5 10}\n[60.25,100]\n",
     ],
