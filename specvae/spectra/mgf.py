@@ -96,6 +96,9 @@ class _Cutter:
         """Take what stands behind BEGIN IONS in its line: fields, each with its key, or a peak."""
         if _as_pair(rest) is None and _TWO_NUMBERS.match(rest) is None:
             return  # "2 of 300", or a remark
+        if self.open is not None and _ENDS_PEAKS.search(rest) is not None:
+            # Where its fields end and its peaks begin cannot be told.
+            self.open.fault = "BEGIN IONS and END IONS stand on one line"
         for part in _UPPER_KEY.split(rest):
             if _BORDER.match(part) is None:
                 self.take(number, part)
@@ -122,7 +125,7 @@ class _Cutter:
             peaks = self.open.peaks
             if peaks and (end := _ENDS_PEAKS.search(peaks[-1])) is not None:
                 peaks[-1] = peaks[-1][: end.start()]  # it stands behind the last peak
-            else:
+            elif not self.open.fault:
                 self.open.fault = fault
         self.open = self._stray = None
         return ended

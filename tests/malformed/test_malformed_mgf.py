@@ -29,6 +29,11 @@ KINDS: dict[str, tuple[str, Reason, str]] = {
         Reason.TRUNCATED,
         "END IONS is missing",
     ),
+    "on_one_line": (
+        mgf_record("bad").replace("\n", " ") + "\n",
+        Reason.TRUNCATED,
+        "BEGIN IONS and END IONS stand on one line",
+    ),
     "nul_in_header": (mgf_record("bad", "NOTE=\0"), Reason.BAD_ENCODING, "header"),
 }
 
