@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ import click
 from specvae.cli.options import INPUT, NumberRange, model_file
 from specvae.cli.outputs import require_paths
 from specvae.errors import InputError
+from specvae.files import is_foreign
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -126,6 +128,20 @@ def require_results_folder(folder: Path, names: Iterable[str], reads: Iterable[P
         raise InputError(
             f"{there[0]}: would be replaced, and no result of an earlier run is beside it; "
             f"{_ELSEWHERE}"
+        )
+
+
+def require_own_head(path: Path, head: str) -> None:
+    """Fail if a file is there that does not begin as an earlier run wrote it.
+
+    Raises
+    ------
+    InputError
+        Naming it.
+    """
+    if is_foreign(path, re.compile(head.encode())):
+        raise InputError(
+            f"{path}: is no result of an earlier run, and would be replaced; {_ELSEWHERE}"
         )
 
 

@@ -15,6 +15,7 @@ from specvae_bench.options import (
     models_option,
     output_option,
     ppm_option,
+    require_own_head,
     require_results,
     require_results_folder,
     seed_option,
@@ -24,6 +25,7 @@ from specvae_bench.options import (
 FILES = ("laboratories.json", "table.md", "laboratories.png", "truth.csv")
 LIST_FILES = ("queries.mgf", "truth.csv", "candidates.csv", "candidates.csv.gz")
 FIT_FILES = ("evidence.json", "probability.json")
+_FIRST_KEYS = ("weights", "feature_names")  # of these
 
 
 @click.command()
@@ -140,6 +142,8 @@ def laboratories(
     reads = (*listed, *exclude, *([fragment_score] if fragment_score else []))
     if is_fit:
         require_results(*(output / name for name in FIT_FILES), reads=reads)
+        for name, key in zip(FIT_FILES, _FIRST_KEYS, strict=True):
+            require_own_head(output / name, rf'\A\{{\s*"{key}"')
     else:
         require_results_folder(output, FILES, reads)
     paths = model_files(models)

@@ -20,7 +20,7 @@ from specvae_bench.files import write_result
 from specvae_bench.folds import casmi, holdout
 from specvae_bench.laboratories import command as laboratories
 from specvae_bench.laboratories import retention_command as retention
-from specvae_bench.options import require_results_folder
+from specvae_bench.options import require_own_head, require_results_folder
 from specvae_bench.retrieval import command as retrieval
 from specvae_bench.supervision import command as supervision
 
@@ -227,7 +227,7 @@ def test_no_output_replaces_a_file_of_a_folder_that_is_read(name: str, tmp_path:
 def own_folder_cases() -> Iterator[tuple[str, str]]:
     """Yield the benchmarks that write a folder, with each of its files that is no result."""
     for case, paths in PATHS.items():
-        if case.startswith("bench ") and case != "bench laboratories fit":
+        if case.startswith("bench "):
             yield from ((case, name) for name in paths.files)
 
 
@@ -240,6 +240,11 @@ def test_a_benchmark_replaces_no_file_of_others(case: str, name: str, tmp_path: 
     assert refusal.startswith(f"{folder / name}: ")
     assert "would be replaced" in refusal
     assert "another folder (-o)" in refusal
+
+
+def test_a_fit_replaces_the_one_before(tmp_path: Path) -> None:
+    (tmp_path / "evidence.json").write_text('{\n  "weights": {}\n}\n', encoding="utf-8")
+    require_own_head(tmp_path / "evidence.json", r'\A\{\s*"weights"')
 
 
 def test_a_benchmark_replaces_what_an_earlier_run_has_written(tmp_path: Path) -> None:
