@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from itertools import chain
@@ -206,6 +206,25 @@ def tell_reading(console: Console, run: RankingRun) -> None:
         console.log(line)
 
 
+_FILES_OF_INSTRUMENTS = {
+    "Agilent": re.compile(r"(?:MSScan|MSPeak|MSProfile)\.bin", re.IGNORECASE),
+    "Bruker": re.compile(r"analysis\.(?:tdf|tsf|baf|yep)", re.IGNORECASE),
+    "Waters": re.compile(r"_FUNC\d+\.DAT", re.IGNORECASE),
+}
+
+
+def _maker_of(files: Iterable[Path]) -> str | None:
+    """Return whose instrument wrote the files of a folder as its raw data, None if none is known.
+
+    These makers keep a run in a folder, called ``x.d`` or ``x.raw``.
+    """
+    names = [file.name for file in files]
+    for maker, pattern in _FILES_OF_INSTRUMENTS.items():
+        if any(map(pattern.fullmatch, names)):
+            return maker
+    return None
+
+
 def spectra_files(paths: Sequence[Path], log: Callable[[str], None]) -> tuple[Path, ...]:
     """Return files of spectra; a folder is replaced by the files in it and below, sorted by name.
 
@@ -225,6 +244,11 @@ def spectra_files(paths: Sequence[Path], log: Callable[[str], None]) -> tuple[Pa
         shown = [f for f in path.rglob("*") if not f.name.startswith(".") and f.is_file()]
         inside = sorted(filter(_is_spectra, shown))
         if not inside:
+            if (maker := _maker_of(shown)) is not None:
+                raise InputError(
+                    f"{path}: holds raw data of {maker}, wanted {', '.join(_SPECTRA)}: "
+                    "write mzML, as by msconvert"
+                )
             raise InputError(
                 f"{path}: no file {', '.join(_SPECTRA)} in this folder or below, and none of "
                 "MS-FINDER or MassBank; name other files"

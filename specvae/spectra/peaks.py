@@ -202,7 +202,9 @@ def _line_pairs(line: bytes, many_per_line: bool) -> list[tuple[float, float]]:
     if ":" in text:
         text = _COLON.sub(":", text)
     try:
-        parts = [tokens for part in _SEPARATOR.split(text) if (tokens := part.split())]
+        parts = _ahead_of_annotation(
+            [tokens for part in _SEPARATOR.split(text) if (tokens := part.split())]
+        )
         # "50.5, 10", and in MSP "50.5, 10, 60, 20"
         may_be_pairs = len(parts) > 1 if many_per_line else len(parts) == 2
         if may_be_pairs and all(len(tokens) == 1 for tokens in parts):
@@ -213,6 +215,23 @@ def _line_pairs(line: bytes, many_per_line: bool) -> list[tuple[float, float]]:
     except (ValueError, IndexError):
         detail = found_number(decode(line).strip())
         raise RejectedRecordError(Reason.BAD_PEAK, detail) from None
+
+
+def _ahead_of_annotation(parts: list[list[str]]) -> list[list[str]]:
+    """Return the parts of a line but those that go on with an annotation: ``50.5 10 y3; b2``."""
+    if len(parts) < 2 or len(parts[0]) < 3:
+        return parts
+    words = (n for n, tokens in enumerate(parts) if n and not _begins_pair(tokens[0]))
+    return parts[: next(words, len(parts))]
+
+
+def _begins_pair(token: str) -> bool:
+    if token[0].isalpha():
+        return False
+    try:
+        return _is_joined(token) or _number(token) >= 0
+    except ValueError:
+        return False
 
 
 def _part_pairs(tokens: list[str], many_per_line: bool) -> list[tuple[float, float]]:

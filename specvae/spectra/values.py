@@ -355,7 +355,7 @@ def known_charge(text: str) -> tuple[int, bool] | None:
 
 
 _SEVERAL_CHARGES = re.compile(
-    r"\(?[+-]?\d{1,3}[+-]?\)?(?:\s*(?:,|;|/|&|\band\b|\bor\b)\s*\(?[+-]?\d{1,3}[+-]?\)?)+"
+    r"\(?[+-]?\d{1,3}[+-]?\)?(?:(?:\s*(?:,|;|/|&|\band\b|\bor\b)\s*|\s+)\(?[+-]?\d{1,3}[+-]?\)?)+"
 )
 
 
@@ -378,7 +378,7 @@ def lowest_charge(text: str) -> tuple[int, bool] | None:
     return min(charges, key=lambda charge: abs(charge[0]))
 
 
-_BETWEEN_CHARGES = re.compile(r"\s*(?:,(?:\s*and\b)?|;|/|&|\band\b|\bor\b)\s*")
+_BETWEEN_CHARGES = re.compile(r"\s*(?:,(?:\s*and\b)?|;|/|&|\band\b|\bor\b)\s*|\s+(?=\(?[+-]?\d)")
 
 
 _LONGEST_TIME = 1e9  # s

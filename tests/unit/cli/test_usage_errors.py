@@ -128,6 +128,18 @@ def test_a_list_of_settings_is_what_commas_divide() -> None:
     assert found == {"known": "0.1,0.2", "adducts": ["[M+H]+"]}
 
 
+@pytest.mark.parametrize(
+    ("name", "maker"),
+    [("x.raw/_FUNC001.DAT", "Waters"), ("x.d/AcqData/MSScan.bin", "Agilent")],
+)
+def test_folders_of_raw_data_are_named(tmp_path: Path, name: str, maker: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(bytes(9))
+    with pytest.raises(InputError, match=f"holds raw data of {maker}, wanted .*write mzML"):
+        spectra_files([tmp_path], print)
+
+
 def test_paths_without_a_name_and_a_file_that_is_called_like_stdin(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

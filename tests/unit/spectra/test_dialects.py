@@ -646,6 +646,7 @@ def test_peaks_that_may_be_something_else_are_refused(tmp_path: Path, line: str)
         ),
         # One peak and further columns: a single one, resolution and charge, m/z of a formula.
         ("50.5 10 77.04 50", [50.5]),
+        ("50.5 10 y3;b2 12.5\n138.066 100 [C6H8N3O]+ ; 0.5ppm", [50.5, 138.066]),
         ("50.5 10 20000 1\n138.066 100 21000 1", [50.5, 138.066]),
         ("50.5 10 50.501 -9\n138.066 100 138.067 7", [50.5, 138.066]),
         ("50.5 10 50.501 9\n138.066 100 138.067 7", [50.5, 138.066]),

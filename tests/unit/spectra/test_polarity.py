@@ -45,10 +45,11 @@ def test_species_then_ion_mode_then_charge_decide(
     assert len(polarity.notes) == n_notes
 
 
-def test_several_charges_are_not_taken_for_one() -> None:
+@pytest.mark.parametrize("charge", ["2+ and 3+", "2+ 3+", "+2 +3", "2 3"])
+def test_several_charges_are_not_taken_for_one(charge: str) -> None:
     """An ion of two or three charges was taken for [M+H]+ where the ion mode was stated."""
-    polarity = reconcile_polarity(None, "2+ and 3+", "positive")
-    assert polarity.notes == ("several charges stated, the lowest taken (2+ and 3+)",)
+    polarity = reconcile_polarity(None, charge, "positive")
+    assert polarity.notes == (f"several charges stated, the lowest taken ({charge})",)
     ion = default_adduct(polarity.ion_mode, polarity.charge)
     assert ion is not None
     assert ion.name == "[M+2H]2+"
