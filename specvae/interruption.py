@@ -103,6 +103,17 @@ def _raised_until_heeded(received: Sequence[int], on_lost: Callable[[], None]) -
 _SOON = 0.01  # s
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Return whether an exception is Ctrl-C, or what Python makes of it.
+
+    Where compiled code returns to Python just then, as numba's functions do, it is a SystemError
+    with the KeyboardInterrupt as its cause.
+    """
+    if isinstance(error, SystemError) and error.__cause__ is not None:
+        return is_interrupt(error.__cause__)
+    return isinstance(error, KeyboardInterrupt)
+
+
 def _present(*names: str) -> list[int]:
     """Return the numbers of those signals that this system has."""
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
@@ -159,8 +170,8 @@ def telling(kept: Callable[[], str]) -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt:
-        if said := kept():
+    except (KeyboardInterrupt, SystemError) as error:
+        if is_interrupt(error) and (said := kept()):
             raise Interrupted(f"interrupted; {said}") from None
         raise
 

@@ -7,6 +7,7 @@ import gc
 import importlib
 import logging
 import os
+import re
 import select
 import signal
 import sys
@@ -19,7 +20,7 @@ from specvae import __version__
 from specvae.cli.console import escaped_line, open_closed_streams, use_utf8
 from specvae.cli.help import Group
 from specvae.errors import Interrupted, SpecvaeError
-from specvae.interruption import ending_by_signals
+from specvae.interruption import ending_by_signals, is_interrupt
 from specvae.sources import with_sources
 
 # Command -> (module and attribute, its line in the table of commands). Commands are imported when
@@ -186,7 +187,7 @@ def main() -> None:
 
     After a signal it is 128 plus its number.
     """
-    logging.lastResort = None
+    logging.lastResort = logging.NullHandler()
     # A long table is hundreds of thousands of objects that stay in use. With its default settings,
     # Python's garbage collector takes a third of the time of reading the table.
     gc.set_threshold(100_000, 20, 10)
@@ -215,12 +216,20 @@ def _run(received: Sequence[int]) -> int:
     except click.ClickException as error:
         error.show()
         return 1
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, SystemError) as error:
+        if isinstance(error, SystemError) and not is_interrupt(error):
+            raise
         _say(received, "interrupted")
         return _interrupted(received)
     except SpecvaeError as error:
         _say(received, escaped_line(with_sources(str(error))))
         return _interrupted(received) if isinstance(error, Interrupted) else 1
+    except (ImportError, MemoryError, RuntimeError) as error:
+        if not _is_want_of_memory(error):
+            raise
+        found = str(error).strip().partition("\n")[0]
+        _say(received, f"not enough memory{escaped_line(f' ({found})' if found else '')}")
+        return 1
     except OSError as error:
         if received:
             return _interrupted(received)  # as of a terminal that is closed
@@ -231,6 +240,14 @@ def _run(received: Sequence[int]) -> int:
         if error.filename is None:
             _drop_output()  # a full disk, for one, fails again when the buffer is flushed
         return 1
+
+
+def _is_want_of_memory(error: Exception) -> bool:
+    """Return whether an error says that memory ran out, as torch and the loader of libraries do."""
+    return isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None
+
+
+_NO_MEMORY = re.compile("can't allocate memory|[Cc]annot allocate memory|failed to map segment")
 
 
 def _say(received: Sequence[int], text: str) -> None:

@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from specvae.interruption import Ended, HeldSignals, ending_by_signals
+from specvae.errors import Interrupted
+from specvae.interruption import (
+    Ended,
+    HeldSignals,
+    ending_by_signals,
+    is_interrupt,
+    telling,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +100,20 @@ def test_a_copy_of_the_process_ends_at_once() -> None:
             os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]) == -signal.SIGTERM
     assert received == []
+
+
+def test_what_compiled_code_makes_of_ctrl_c_is_ctrl_c() -> None:
+    """numba: a SystemError, as it `returned a result with an exception set`."""
+
+    def compiled(cause: BaseException | None) -> None:
+        raise SystemError("returned a result with an exception set") from cause
+
+    with pytest.raises(Interrupted, match="interrupted; all of it"), telling(lambda: "all of it"):
+        compiled(KeyboardInterrupt())
+    for cause, kept in ((KeyboardInterrupt(), ""), (ValueError(), "all of it"), (None, "all")):
+        with pytest.raises(SystemError) as raised, telling(lambda kept=kept: kept):  # type: ignore[misc]
+            compiled(cause)
+        assert is_interrupt(raised.value) == isinstance(cause, KeyboardInterrupt)
 
 
 def test_a_signal_is_kept_while_a_library_calls() -> None:

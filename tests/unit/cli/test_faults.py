@@ -131,15 +131,42 @@ def test_ctrl_c_ends_a_build_which_goes_on(
     assert output.read_bytes() == whole
 
 
+@pytest.mark.parametrize("is_compiled", [False, True])
 def test_ctrl_c_ends_a_ranking_without_a_table(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_compiled: bool
 ) -> None:
     def interrupted(*_: object) -> None:
+        if is_compiled:
+            raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(rank, "log_likelihoods", interrupted)
     done = run_specvae(*annotate(folder, tmp_path / "out.csv"), code=130)
     assert one_line(done.stderr) == "specvae: interrupted"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), ""),
+        (MemoryError("Unable to allocate 9.3 GiB"), " (Unable to allocate 9.3 GiB)"),
+        (RuntimeError("alloc_cpu: can't allocate memory: 8 bytes\nmore"), " (alloc_cpu: can't"),
+        (
+            ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+            " (libtorch_cpu",
+        ),
+    ],
+)
+def test_want_of_memory_is_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def failing(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(rank, "log_likelihoods", failing)
+    done = run_specvae(*annotate(folder, tmp_path / "out.csv"), code=1)
+    assert one_line(done.stderr).startswith(f"specvae: not enough memory{said}")
     assert not list(tmp_path.iterdir())
 
 
