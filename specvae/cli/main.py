@@ -216,35 +216,46 @@ def _run(received: Sequence[int]) -> int:
     except click.ClickException as error:
         error.show()
         return 1
-    except (click.Abort, KeyboardInterrupt, SystemError) as error:
-        if isinstance(error, SystemError) and not is_interrupt(error):
-            raise
+    except (click.Abort, KeyboardInterrupt):
         _say(received, "interrupted")
         return _interrupted(received)
     except SpecvaeError as error:
         _say(received, escaped_line(with_sources(str(error))))
         return _interrupted(received) if isinstance(error, Interrupted) else 1
-    except (ImportError, MemoryError, RuntimeError) as error:
-        if not _is_want_of_memory(error):
-            raise
+    except Exception as error:
+        code = _code_of_failure(error, received)
+        if code is None:
+            raise  # a defect of the program
+        return code
+
+
+def _code_of_failure(error: Exception, received: Sequence[int]) -> int | None:
+    """Say what the system failed at, and return the exit code; None if it did not fail."""
+    if is_interrupt(error):
+        _say(received, "interrupted")
+        return _interrupted(received)
+    if _is_want_of_memory(error):
         found = str(error).strip().partition("\n")[0]
         _say(received, f"not enough memory{escaped_line(f' ({found})' if found else '')}")
         return 1
-    except OSError as error:
-        if received:
-            return _interrupted(received)  # as of a terminal that is closed
-        if error.strerror is None:
-            raise
-        where = "" if error.filename is None else f"{error.filename}: "
-        _say(received, f"{escaped_line(where)}{error.strerror}")
-        if error.filename is None:
-            _drop_output()  # a full disk, for one, fails again when the buffer is flushed
-        return 1
+    if not isinstance(error, OSError):
+        return None
+    if received:
+        return _interrupted(received)  # as of a terminal that is closed
+    if error.strerror is None:
+        return None
+    where = "" if error.filename is None else f"{error.filename}: "
+    _say(received, f"{escaped_line(where)}{error.strerror}")
+    if error.filename is None:
+        _drop_output()  # a full disk, for one, fails again when the buffer is flushed
+    return 1
 
 
 def _is_want_of_memory(error: Exception) -> bool:
     """Return whether an error says that memory ran out, as torch and the loader of libraries do."""
-    return isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None
+    if isinstance(error, ImportError | RuntimeError):
+        return _NO_MEMORY.search(str(error)) is not None
+    return isinstance(error, MemoryError)
 
 
 _NO_MEMORY = re.compile("can't allocate memory|[Cc]annot allocate memory|failed to map segment")
