@@ -125,8 +125,17 @@ class ReadReport:
         """Count one record that was read but needed a decision, such as on its charge."""
         self.notes[decision] += 1
 
-    def skip(self, path: str, line: int, record: str, reason: Reason, detail: str = "") -> None:
-        """Count one skipped record.
+    def skip(
+        self,
+        path: str,
+        line: int,
+        record: str,
+        reason: Reason,
+        detail: str = "",
+        *,
+        is_sound: bool = False,
+    ) -> None:
+        """Count one skipped record; one that `is_sound` is no error of a strict report.
 
         Raises
         ------
@@ -134,7 +143,7 @@ class ReadReport:
             If the report is strict and the record is malformed, or too many are skipped.
         """
         skip = Skip(name_of_source(path), line, printable(record), reason, printable(detail))
-        if self.strict and reason.is_malformed:
+        if self.strict and reason.is_malformed and not is_sound:
             raise InputError(str(skip))
         self.skips.append(skip)
         if len(self.skips) > (most := limits().skipped):

@@ -99,7 +99,9 @@ def _read(
                     place = str(path), index, index
                     yield make_spectrum(record, mz, intensity, MZML_STYLE, name, place, limits())
             except RejectedRecordError as error:
-                report.skip(str(path), index, name, error.reason, error.detail)
+                # Runs have scans in which nothing was measured.
+                is_sound = error.reason is Reason.NO_PEAKS
+                report.skip(str(path), index, name, error.reason, error.detail, is_sound=is_sound)
 
 
 # --------------------------------------------------------------------------- mzML

@@ -787,6 +787,21 @@ def test_polarities_that_only_a_filter_line_states(
     assert spectrum.ion_mode == mode
 
 
+def test_a_scan_in_which_nothing_was_measured_is_no_error_of_a_strict_report(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "x.mzXML"
+    sound = mzxml_scan(2, 2, [50.5], [1.0])
+    path.write_text(mzxml_file([mzxml_scan(1, 2, [], []), sound]), encoding="utf-8")
+    report = ReadReport(strict=True)
+    assert [spectrum.query_id for spectrum in read_spectra(path, report)] == ["2"]
+    assert [skip.reason for skip in report.skips] == [Reason.NO_PEAKS]
+    broken = sound.replace('peaksCount="1"', 'peaksCount="2"')
+    path.write_text(mzxml_file([broken]), encoding="utf-8")
+    with pytest.raises(InputError, match="number of peaks differs"):
+        list(read_spectra(path, ReadReport(strict=True)))
+
+
 @pytest.mark.parametrize(
     ("n_declared", "reason"),
     [("0", Reason.NO_PEAKS), ("", Reason.NO_PEAKS), ("2", Reason.PEAK_COUNT_MISMATCH)],
