@@ -217,10 +217,10 @@ def _run(received: Sequence[int]) -> int:
         error.show()
         return 1
     except (click.Abort, KeyboardInterrupt):
-        _say(received, "interrupted")
+        _say("interrupted")
         return _interrupted(received)
     except SpecvaeError as error:
-        _say(received, escaped_line(with_sources(str(error))))
+        _say(escaped_line(with_sources(str(error))))
         return _interrupted(received) if isinstance(error, Interrupted) else 1
     except Exception as error:
         code = _code_of_failure(error, received)
@@ -232,11 +232,11 @@ def _run(received: Sequence[int]) -> int:
 def _code_of_failure(error: Exception, received: Sequence[int]) -> int | None:
     """Say what the system failed at, and return the exit code; None if it did not fail."""
     if is_interrupt(error):
-        _say(received, "interrupted")
+        _say("interrupted")
         return _interrupted(received)
     if _is_want_of_memory(error):
         found = str(error).strip().partition("\n")[0]
-        _say(received, f"not enough memory{escaped_line(f' ({found})' if found else '')}")
+        _say(f"not enough memory{escaped_line(f' ({found})' if found else '')}")
         return 1
     if not isinstance(error, OSError):
         return None
@@ -245,7 +245,7 @@ def _code_of_failure(error: Exception, received: Sequence[int]) -> int | None:
     if error.strerror is None:
         return None
     where = "" if error.filename is None else f"{error.filename}: "
-    _say(received, f"{escaped_line(where)}{error.strerror}")
+    _say(f"{escaped_line(where)}{error.strerror}")
     if error.filename is None:
         _drop_output()  # a full disk, for one, fails again when the buffer is flushed
     return 1
@@ -261,9 +261,9 @@ def _is_want_of_memory(error: Exception) -> bool:
 _NO_MEMORY = re.compile("can't allocate memory|[Cc]annot allocate memory|failed to map segment")
 
 
-def _say(received: Sequence[int], text: str) -> None:
-    """Write a line to stderr, which may have gone with what sent a signal."""
-    with suppress(*([OSError] if received else [])):
+def _say(text: str) -> None:
+    """Write a line to stderr, where that can be: it may lie on a full disk, or be gone."""
+    with suppress(OSError):
         click.echo(f"specvae: {text}", err=True)
 
 

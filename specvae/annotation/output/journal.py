@@ -103,6 +103,8 @@ class RunJournal:
                 with suppress(ValueError):
                     values = json.loads(line)
                 if number == 0:
+                    if _is_beginning(line):
+                        return 0
                     _require_same(path, values, head)
                 elif not line.endswith(b"\n") or not isinstance(values, dict):
                     break
@@ -129,6 +131,12 @@ class RunJournal:
                 from_base64(kept["packed"], np.uint8).reshape(len(molecules), -1),
             ),
         )
+
+
+def _is_beginning(line: bytes) -> bool:
+    """Return whether a line is the first one of a run that was ended, or had no room, within it."""
+    own = json.dumps({"kind": _KIND}).removesuffix("}").encode()
+    return not line.endswith(b"\n") and (line.startswith(own) or own.startswith(line))
 
 
 def _require_same(path: Path, found: object, wanted: Mapping[str, Any]) -> None:

@@ -381,6 +381,24 @@ def test_parts_keep_a_match_that_is_not_listed() -> None:
     assert list_features(evidence, 7)["unlisted_match"] == 0.4
 
 
+def test_a_journal_whose_first_line_was_cut_off_is_begun_anew(tmp_path: Path) -> None:
+    """As by a full disk: nothing is in it, and the same command works when there is room."""
+    path = tmp_path / "x.part"
+    with RunJournal(path, {"seed": 1, "model": "m" * 200}, None):
+        pass
+    whole = path.read_bytes()
+    for n in (0, 1, 20, 40, 200, len(whole) - 1):
+        path.write_bytes(whole[:n])
+        with RunJournal(path, {"seed": 1, "model": "m" * 200}, None) as journal:
+            assert journal.n_kept == 0
+        assert path.read_bytes() == whole
+    for other in (b'{"kind": "another"', b"mine", b'{"kind": "specvae unfinished run"}\n'):
+        path.write_bytes(other)
+        with pytest.raises(InputError):
+            RunJournal(path, {"seed": 1}, None)
+        assert path.read_bytes() == other
+
+
 def test_what_explains_a_query_is_kept_by_the_journal(tmp_path: Path) -> None:
     molecules = [None, Molecule.parse(CAFFEINE)]
     rows = tuple(
