@@ -9,6 +9,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -72,7 +73,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise OSError(int(found[1]), found[2], str(path)) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with _undisturbed():
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let signals that end the process wait while something is cleared away."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    ending = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -88,7 +104,8 @@ def folder_beside(path: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with _undisturbed():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _temporary_beside(path: Path) -> Path:
@@ -164,7 +181,8 @@ def exclusive(folder: Path, refusal: str) -> Iterator[None]:
                 yield
             finally:
                 if _IS_POSIX:
-                    _remove_lock(lock)  # before somebody else can take it
+                    with _undisturbed():
+                        _remove_lock(lock)  # before somebody else can take it
     finally:
         if not _IS_POSIX:
             _remove_lock(lock)  # no file that is open can be removed, nor can another's be

@@ -27,7 +27,7 @@ from specvae.cli.help import Command, did_you_mean
 from specvae.cli.options import INPUT
 from specvae.cli.package_model import unpack_model
 from specvae.errors import InputError, SpecvaeError
-from specvae.files import atomic_text, exclusive, sha256_of
+from specvae.files import LOCK, atomic_text, exclusive, sha256_of
 from specvae.interruption import telling
 
 SUMS = "SHA256SUMS"
@@ -165,8 +165,10 @@ def _download_model(url: str | None, output: Path, sha256: str | None) -> None:
 
 
 def _remove_archive(archive: Path) -> None:
+    """Remove an archive with its folder, in which a killed process may have left a lock."""
     archive.unlink(missing_ok=True)
-    (archive.parent / SUMS).unlink(missing_ok=True)
+    for name in (SUMS, LOCK):
+        (archive.parent / name).unlink(missing_ok=True)
     archive.parent.rmdir()
 
 

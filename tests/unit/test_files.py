@@ -8,10 +8,15 @@ import json
 import math
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +27,7 @@ from specvae.files import (
     atomic_path,
     atomic_text,
     exclusive,
+    folder_beside,
     json_ready,
     sha256_of,
     temporary_folder,
@@ -179,6 +185,37 @@ def test_what_a_killed_process_left_is_removed_at_the_next_run(tmp_path: Path) -
     with atomic_text(tmp_path / "another.csv") as stream:
         stream.write("done")
     assert set(tmp_path.iterdir()) == {*others, tmp_path / "another.csv"}
+
+
+def fail_within(made: AbstractContextManager[object]) -> None:
+    with made as given:
+        if isinstance(given, Path):
+            (given / "file" if given.is_dir() else given).touch()
+        raise ValueError
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads here")
+@pytest.mark.parametrize("how", [atomic_path, folder_beside, lambda path: exclusive(path, "no")])
+def test_nothing_is_left_where_a_signal_comes_while_it_is_cleared_away(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: Callable[[Path], AbstractContextManager[object]],
+) -> None:
+    main = threading.main_thread().ident or 0
+
+    def disturbed(remove: Callable[..., None]) -> Callable[..., None]:
+        def removing(*arguments: Any, **options: Any) -> None:  # noqa: ANN401
+            signal.pthread_kill(main, signal.SIGINT)
+            remove(*arguments, **options)
+
+        return removing
+
+    monkeypatch.setattr(Path, "unlink", disturbed(Path.unlink))
+    monkeypatch.setattr(shutil, "rmtree", disturbed(shutil.rmtree))
+    with pytest.raises(KeyboardInterrupt):
+        fail_within(how(tmp_path / "x"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_safetensors_has_not_finished_is_removed_at_the_next_run(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from specvae.cli.download import SUMS, DownloadError, download
 from specvae.cli.package_model import CARD
 from specvae.cli.package_model import SUMS as ARCHIVE_SUMS
 from specvae.errors import InputError
-from specvae.files import exclusive
+from specvae.files import LOCK, exclusive
 
 CONTENT = bytes(range(256)) * 4000  # about 1 MB
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
@@ -525,6 +525,7 @@ def test_an_archive_whose_unpacking_was_interrupted_is_not_fetched_again(
     )
     assert "no room" in str(fetch_model(server, tmp_path).exception)
     assert not (tmp_path / "my-model").exists()
+    (kept.parent / LOCK).write_text("1")  # of a process that was killed
     n_asked = len(server.paths)
     assert fetch_model(server, tmp_path).exit_code == 0
     assert len(server.paths) == n_asked == 1
