@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rdkit import rdBase
@@ -53,12 +54,50 @@ def _hold_interrupts() -> set[int | signal.Signals] | None:
 
 
 def take_interrupts() -> None:
-    """Restore Python's handler of SIGINT, which RDKit replaces; only in the main thread.
+    """Restore the handler of SIGINT that was there before RDKit replaced it.
 
-    A substructure search of RDKit 2026.03 leaves RDKit's own handler of SIGINT behind, which
-    swallows the first Ctrl-C for the rest of the process's life. Only the main thread may put
-    Python's in its place again.
+    A substructure search of RDKit 2026.03, or an InChIKey, leaves RDKit's own handler of SIGINT
+    behind, which swallows the first Ctrl-C for the rest of the process's life, whichever thread
+    searched.
     """
     handler = signal.getsignal(signal.SIGINT)
-    if handler is not None and threading.current_thread() is threading.main_thread():
+    if handler is None:  # not Python's, but that of the program that Python runs in
+        return
+    if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, handler)
+        _python.learn()
+    else:
+        _python.restore(handler)
+
+
+class _PythonsHandler:
+    """The function in C by which Python takes signals, for other threads than the main one.
+
+    `signal.signal` is for the main thread alone, but a caller's threads rank, too.
+    """
+
+    def __init__(self) -> None:
+        python = getattr(ctypes, "pythonapi", None)  # of CPython
+        self._get = getattr(python, "PyOS_getsig", None)
+        self._set = getattr(python, "PyOS_setsig", None)
+        self._address: int | None = None
+        if self._get is None or self._set is None:
+            return
+        self._get.argtypes, self._get.restype = (ctypes.c_int,), ctypes.c_void_p
+        self._set.argtypes = (ctypes.c_int, ctypes.c_void_p)
+        self._set.restype = ctypes.c_void_p
+
+    def learn(self) -> None:
+        """Keep the function's address, once Python handles SIGINT."""
+        if self._address is None and self._get and callable(signal.getsignal(signal.SIGINT)):
+            self._address = self._get(signal.SIGINT)
+
+    def restore(self, handler: Callable[..., object] | int) -> None:
+        """Let Python, the system or nobody handle SIGINT again, as `handler` has it."""
+        address = self._address if callable(handler) else int(handler)
+        if self._set and address is not None:
+            self._set(signal.SIGINT, address)
+
+
+_python = _PythonsHandler()
+_python.learn()  # before RDKit has been used, mostly

@@ -2,6 +2,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rdkit import Chem
@@ -423,6 +424,19 @@ def test_rdkit_keeps_no_handler(use: Callable[[], object]) -> None:
     use()
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_rdkit_keeps_no_handler_in_other_threads() -> None:
+    """Only the main thread may call signal.signal; a notebook's threads rank, too."""
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(parse_inchikey, ("CCCO", "CCCCO", "CCCCCO", "CCCCCCO")))
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def parse_inchikey(smiles: str) -> str:
+    return parse_molecule(smiles).inchikey
 
 
 def test_an_interrupt_is_not_swallowed() -> None:
