@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import signal
 import socket
@@ -23,6 +24,10 @@ from specvae.errors import InputError, SpecvaeError
 
 if TYPE_CHECKING:
     import uvicorn
+
+
+_PATIENCE = 5
+"""Seconds for which requests may go on when the server is stopped: a container has ten."""
 
 
 @click.command(cls=Command)
@@ -108,7 +113,16 @@ def serve(
         echo(address if token is None else f"{address}?token={token}")
         console.log("Ctrl-C ends the server and removes what was uploaded")
         app = create_app(runner, token=token)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        # What it says of odd forms is answered to the client.
+        logging.getLogger("python_multipart").addHandler(logging.NullHandler())
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=_PATIENCE,
+            )
+        )
         with suppress(KeyboardInterrupt), _ended_by_signals(server) as received:
             server.run(sockets)
     if received:

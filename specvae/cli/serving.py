@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import logging
 import queue
 import re
 import secrets
 import shutil
 import threading
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -27,12 +27,11 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from specvae.annotation.library.query import Assumptions
 from specvae.annotation.output.html import write_report
 from specvae.annotation.output.provenance import described
 from specvae.annotation.output.provenance import provenance as made_by
@@ -42,6 +41,7 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.result import QueryResult
 from specvae.annotation.ranking.run import RankingRun
+from specvae.cli.forms import FormRequest, parsed_form
 from specvae.errors import SpecvaeError
 from specvae.files import atomic_text
 from specvae.molecules.quiet import take_interrupts
@@ -51,12 +51,15 @@ TABLES = ("ranked.csv", "ranked.tsv", "ranked.jsonl", "ranked.mztab", "summary.c
 RESULTS = (*TABLES, "report.html", "skipped.csv", "provenance.json")
 """Files that a finished job offers."""
 
+_log = logging.getLogger(__name__)
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _UNSAFE_CHARACTER = re.compile(r"[^\w.+-]")
 _MOST_FILES = 20
 _MOST_JOBS = 64  # kept at once, those waiting included
 _CHUNK = 1 << 20
 _INTERRUPTS_EVERY = 0.5  # s
+_LONGEST_ERROR = 500  # characters: of a value that is quoted, the beginning says enough
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,10 @@ class RequestLimits:
 
     upload: int = 200 * 2**20
     kept: float = 3600.0
+
+
+class _JobDroppedError(Exception):
+    """Nobody wants a job's result any more."""
 
 
 @dataclass(eq=False)
@@ -118,7 +125,9 @@ class Job:
         """Ignore log lines: the result has all messages."""
 
     def progress(self, stage: str, done: int, total: int | None = None) -> None:
-        """Store the progress of the ranking."""
+        """Store the progress of the ranking; end it if the job was removed."""
+        if self.is_dropped:
+            raise _JobDroppedError
         if stage == "ranking queries":
             self.done, self.total = done, total or 0
 
@@ -161,7 +170,7 @@ class JobRunner:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the job at hand, and remove all files."""
+        """Give up the job at hand, end, and remove all files."""
         for name in list(self.jobs):
             self.drop(name)
         self._waiting.put(None)
@@ -210,9 +219,12 @@ class JobRunner:
             try:
                 self._rank(job)
                 state = "done"
+            except _JobDroppedError:
+                state = "failed"
             except SpecvaeError as error:
                 job.error, state = self._without_paths(str(error), job), "failed"
             except Exception as error:
+                _log.exception("a job failed for a defect of the program")
                 job.error, state = f"internal error: {type(error).__name__}", "failed"
             with self._lock:
                 job.state, job.ended = state, time.monotonic()
@@ -329,12 +341,13 @@ class Guard:
         await self._app(scope, counted, send)
 
     def _refused(self, request: Request) -> Response | None:
-        host = re.sub(r":\d+$", "", request.headers.get("host", "")).strip("[]")
+        own = request.headers.get("host", "").lower()
+        host = re.sub(r":\d+$", "", own).strip("[]")
         if self._token is None and host not in LOOPBACK:
             # A foreign page may let its own name resolve to this machine's address.
             return _error(403, "this server answers to names of this machine only")
         origin = request.headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+        if origin is not None and origin.partition("://")[2].lower() != own:
             return _error(403, "requests from pages of other servers are refused")
         if self._token is not None:
             given = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -401,7 +414,12 @@ class _Routes:
         return HTMLResponse(_page(self._runner), headers=_HEADERS)
 
     async def submit(self, request: Request) -> Response:
-        name = await _submitted(request, self._runner)
+        try:
+            name = await _submitted(FormRequest(request.scope, request.receive), self._runner)
+        except ClientDisconnect:  # nobody reads the answer
+            return _error(400, "the connection ended before the request")
+        except asyncio.CancelledError:  # it took too long when the server was stopped
+            return _error(503, "the server is being stopped")
         return JSONResponse({"job": name}, status_code=202)
 
     async def status(self, request: Request) -> Response:
@@ -433,85 +451,24 @@ _HEADERS = {
 }
 
 
-def _shares(text: str) -> float | tuple[float, ...]:
-    shares = tuple(map(float, text.split(",")))
-    return shares[0] if len(shares) == 1 else shares
-
-
-def _top(text: str) -> int | None:
-    return None if text.strip().lower() == "all" else int(text)
-
-
-_NUMBERS: Mapping[str, Callable[[str], Any]] = {
-    "ppm": float,
-    "in_list": float,
-    "known": _shares,
-    "min_probability": float,
-    "top": _top,
-}
-_TEXTS = ("ion_mode", "assume_adduct", "assume_ion_mode", "try_adducts", "merge_by")
-
-
-async def _submitted(request: Request, runner: JobRunner) -> str:
+async def _submitted(request: FormRequest, runner: JobRunner) -> str:
     """Store the files of a form and queue a job; return its name."""
+    request.require_form()
     async with request.form(max_files=_MOST_FILES, max_fields=_MOST_FILES) as form:
-        spectra = [f for f in form.getlist("spectra") if isinstance(f, UploadFile) and f.filename]
-        given = form.get("candidates")
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile) and name not in ("spectra", "candidates"):
-                raise HTTPException(400, f"unknown field {name!r}")
-        for name, n in Counter(name for name, _ in form.multi_items()).items():
-            if n > 1 and name != "spectra":
-                raise HTTPException(400, f"{name}: found {n}, wanted one")
-        if not spectra:
-            raise HTTPException(400, "spectra: found none, wanted files of spectra")
-        options = _options({k: v for k, v in form.items() if isinstance(v, str) and v.strip()})
+        request.require_end()
+        spectra, candidates, options = parsed_form(form)
         folder = runner.room()
         try:
             paths = [await _stored(file, folder) for file in spectra]
-            candidates = runner.candidates
-            if isinstance(given, UploadFile) and given.filename:
-                candidates = await _stored(given, folder)
-            if candidates is None:
+            structures = runner.candidates
+            if candidates is not None:
+                structures = await _stored(candidates, folder)
+            if structures is None:
                 raise HTTPException(400, "candidates: found none, wanted a table of structures")
-            return runner.add(Job(folder, paths, candidates, options))
+            return runner.add(Job(folder, paths, structures, options))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-
-
-def _options(texts: Mapping[str, str]) -> dict[str, Any]:
-    """Return the options that a form's fields name.
-
-    Raises
-    ------
-    HTTPException
-        If one is unknown, no number, or names no ion species.
-    """
-    options: dict[str, Any] = {}
-    for name, text in texts.items():
-        if name in _NUMBERS:
-            try:
-                options[name] = _NUMBERS[name](text)
-            except ValueError:
-                wanted = "a number or all" if name == "top" else "a number"
-                raise HTTPException(400, f"{name}: found {text!r}, wanted {wanted}") from None
-        elif name in _TEXTS:
-            options[name] = text
-        else:
-            raise HTTPException(400, f"unknown field {name!r}")
-    top = options.get("top")
-    if top is not None and top < 1:
-        raise HTTPException(400, "top: wanted a number of 1 or more")
-    if not 0.0 <= options.get("min_probability", 0.0) <= 1.0:
-        raise HTTPException(400, "min_probability: wanted a number from 0 to 1")
-    try:
-        of_run = {k: v for k, v in options.items() if k not in ("top", "min_probability")}
-        run = RunOptions(candidates=Path(), **of_run)
-        Assumptions.parse(run.assume_adduct, run.assume_ion_mode, run.try_adducts)
-    except SpecvaeError as error:
-        raise HTTPException(400, str(error)) from None
-    return options
 
 
 async def _stored(file: UploadFile, folder: Path) -> Path:
@@ -543,6 +500,7 @@ def _job(request: Request, runner: JobRunner) -> Job:
 
 
 def _error(status: int, text: str) -> Response:
+    text = text if len(text) <= _LONGEST_ERROR else f"{text[:_LONGEST_ERROR]}..."
     return JSONResponse({"error": text}, status_code=status)
 
 

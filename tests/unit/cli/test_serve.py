@@ -34,6 +34,7 @@ pytest.importorskip("httpx")
 from starlette.testclient import TestClient
 
 from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.run import RankingRun
 from specvae.cli import serving
 from specvae.cli.annotate import annotate
 from specvae.cli.serving import RESULTS, JobRunner, RequestLimits, create_app
@@ -173,7 +174,7 @@ def test_bad_requests_are_told_in_one_line(client: TestClient, folder: Path) -> 
     answer = client.post("/api/jobs", files=[("spectra", ("q.mgf", b"x"))])
     assert "candidates: found none" in answer.json()["error"]
     answer = client.post("/api/jobs", data={"ppm": "1"})
-    assert answer.status_code == 400
+    assert answer.status_code == 415
     spectra = ("spectra", ("q.mgf", b"x"))
     two = [spectra, *(("candidates", (name, b"smiles\nCCO\n")) for name in ("a.csv", "b.csv"))]
     answer = client.post("/api/jobs", files=two)
@@ -181,6 +182,96 @@ def test_bad_requests_are_told_in_one_line(client: TestClient, folder: Path) -> 
     assert answer.json()["error"] == "candidates: found 2, wanted one"
     answer = client.post("/api/jobs", files=[spectra], data={"ppm": ["1", "2"]})
     assert answer.json()["error"] == "ppm: found 2, wanted one"
+
+
+def test_what_would_be_left_out_of_a_form_is_refused(client: TestClient, folder: Path) -> None:
+    spectra = (folder / "q.mgf").read_bytes()
+    whole = b"".join(
+        (
+            b'--B\r\nContent-Disposition: form-data; name="spectra"; filename="q.mgf"\r\n\r\n',
+            spectra,
+            b'\r\n--B\r\nContent-Disposition: form-data; name="candidates"; filename="c.csv"',
+            b"\r\n\r\nsmiles\nCCO\n",
+            b'\r\n--B\r\nContent-Disposition: form-data; name="ppm"\r\n\r\n',
+            b"5\r\n--B--\r\n",
+        )
+    )
+    of_form = {"Content-Type": "multipart/form-data; boundary=B"}
+    as_text = whole.replace(b'; filename="c.csv"', b"")
+    for body, headers, status, said in (
+        (whole[:-8], of_form, 400, "the form has no end: its last part is lost"),
+        (as_text, of_form, 400, "candidates: found text, wanted a file"),
+        (whole.replace(b"ppm", b"candidate"), of_form, 400, "unknown field 'candidate'"),
+        (whole, {**of_form, "Content-Encoding": "gzip"}, 415, "found a body in gzip, wanted"),
+        (b"{}", {"Content-Type": "application/json"}, 415, "found application/json, wanted"),
+        (whole.replace(b"5\r", b"x" * 9000 + b"\r"), of_form, 400, "ppm: found 'xxx"),
+    ):
+        answer = client.post("/api/jobs", content=body, headers=headers)
+        assert answer.status_code == status
+        assert answer.json()["error"].startswith(said)
+        assert len(answer.content) < 1000
+    nameless = whole.replace(b'filename="c.csv"', b'filename=""')
+    for body in (whole, nameless):
+        assert client.post("/api/jobs", content=body, headers=of_form).status_code == 202
+
+
+def test_a_job_that_is_removed_ends(
+    client: TestClient, runner: JobRunner, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It kept the thread that ranks until its end, and the others waiting."""
+    begun = threading.Event()
+
+    class Endless(RankingRun):
+        def results(self, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - never returns
+            while True:
+                begun.set()
+                self._progress.progress("breaking candidates", 1, 2)
+                time.sleep(0.01)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(serving, "RankingRun", Endless)
+        job = submit(client, folder).json()["job"]
+        assert begun.wait(60)
+    room = runner.jobs[job].folder
+    assert client.delete(f"/api/jobs/{job}").status_code == 204
+    assert finished(client, submit(client, folder).json()["job"])["state"] == "done"
+    assert not room.exists()
+
+
+def test_a_client_that_goes_away_is_no_error(
+    runner: JobRunner, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[Any] = []
+
+    async def goes_away() -> Any:  # noqa: ANN401 - a message of ASGI
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:  # noqa: ANN401
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"multipart/form-data; boundary=B")]
+    scope = {
+        "type": "http", "method": "POST", "path": "/api/jobs", "query_string": b"",
+        "headers": headers,
+    }  # fmt: skip
+    asyncio.run(create_app(runner)(scope, goes_away, send))
+    assert sent[0]["status"] == 400
+    assert caplog.text == ""
+
+
+def test_a_defect_is_logged_where_the_server_runs(
+    client: TestClient,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("of a test")
+
+    monkeypatch.setattr(serving.JobRunner, "_rank", fail)
+    state = finished(client, submit(client, folder).json()["job"])
+    assert state["error"] == "internal error: ZeroDivisionError"
+    assert "ZeroDivisionError: of a test" in caplog.text
 
 
 def test_what_is_left_out_of_an_upload_is_said(client: TestClient, folder: Path) -> None:
@@ -310,8 +401,15 @@ def test_a_server_that_is_stopped_leaves_no_uploads(
                 assert page.status == 200
                 break
             time.sleep(0.05)
-        process.send_signal(number)
-        assert process.wait(60) == 128 + number
+        with socket.create_connection(("127.0.0.1", int(address.split(":")[2][:-1]))) as upload:
+            if number == signal.SIGTERM:  # an upload that never ends
+                upload.sendall(
+                    b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+                    b"Content-Type: multipart/form-data; boundary=B\r\n\r\n--B"
+                )
+                time.sleep(0.5)
+            process.send_signal(number)
+            assert process.wait(60) == 128 + number
     assert list(tmp_path.glob("specvae-serve-*")) == []
 
 
