@@ -3,7 +3,8 @@
 A part is a file that is written once, under a temporary name: sorted keys, ends of the entries,
 entries. It is mapped into memory, so that a run reads the requested entries only. Each entry is
 compared with a checksum; damaged entries are ignored. If there are too many entries, the parts that
-were not used for the longest time are removed.
+were not used for the longest time are removed; of too many parts, each of which is an open file,
+small ones are joined.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _MAGIC_BYTES = 24
 _SUM_BYTES = 8
 _FEWEST = 1000  # entries that are worth a part
 _MOST_UNSAVED = 50_000
+_MOST_PARTS = 32
+"""Parts that are opened; macOS lets a process have 256 files open."""
 
 
 class _Part(NamedTuple):
@@ -58,7 +61,8 @@ class EntryStore:
         self._parts: list[_Part] = []
         with suppress(OSError):
             # If parts have entries of one key, that of the newest part is taken.
-            for path in sorted(self.directory.glob("part-*.bin"), key=_age):
+            paths = sorted(self.directory.glob("part-*.bin"), key=_age)
+            for path in paths[:_MOST_PARTS]:
                 part = _opened(path, self._magic)
                 if part is not None:
                     self._parts.append(part)
@@ -93,6 +97,8 @@ class EntryStore:
             with atomic_path(path) as temporary:
                 _write(temporary, self._magic, unsaved)
             _drop_oldest(self.directory)
+            while _join_small(self.directory, self._magic):
+                pass
 
 
 def _sum(entry: bytes) -> bytes:
@@ -169,3 +175,40 @@ def _drop_oldest(directory: Path) -> None:
                 n_kept += int.from_bytes(stream.read(8), "little")
             if n_kept > MOST_ENTRIES:
                 path.unlink()
+
+
+def _join_small(directory: Path, magic: bytes) -> bool:
+    """Join the smallest of too many parts; return whether there are fewer now."""
+    paths = sorted(directory.glob("part-*.bin"), key=lambda path: path.stat().st_size)
+    if len(paths) <= _MOST_PARTS:
+        return False
+    entries: dict[bytes, bytes] = {}
+    joined: list[Path] = []
+    for path in paths:
+        if len(joined) > 1 and len(entries) >= _MOST_UNSAVED:
+            break
+        with suppress(FileNotFoundError):  # another process has removed it
+            entries |= _entries_of(path, magic)
+        joined.append(path)
+    if entries:
+        with atomic_path(directory / f"part-{uuid.uuid4().hex}.bin") as temporary:
+            _write(temporary, magic, entries)
+    for path in joined:
+        with suppress(PermissionError):  # on Windows, somebody has it open
+            path.unlink(missing_ok=True)
+    return sum(path.exists() for path in joined) < len(joined) - 1
+
+
+def _entries_of(path: Path, magic: bytes) -> dict[bytes, bytes]:
+    """Return the sound entries of a part by their keys."""
+    part = _mapped(path, magic)
+    if part is None:
+        return {}
+    keys = np.stack([part.keys, part.rest], axis=1).astype("<u8").tobytes()
+    size = len(keys) // max(1, len(part.keys))
+    found = ((place, _entry(part, place)) for place in range(len(part.keys)))
+    return {
+        keys[place * size : (place + 1) * size]: entry
+        for place, entry in found
+        if entry is not None
+    }

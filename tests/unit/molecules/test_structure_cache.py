@@ -238,6 +238,61 @@ def test_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not oldest.exists()
 
 
+def test_many_small_parts_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is an open file, of which a process may have 256 on macOS."""
+    monkeypatch.setattr(entry_store, "_FEWEST", 1)
+    n = entry_store._MOST_PARTS
+    keys = [digest(str(number)) for number in range(3 * n)]
+
+    def put(key: bytes) -> None:
+        store = EntryStore(tmp_path / "none", "kind")  # which opens nothing
+        store.directory = tmp_path
+        store.put(key, b"of " + key)
+        store.save()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(entry_store, "_MOST_PARTS", 10 * n)  # as by an earlier version
+        for key in keys[:-2]:
+            put(key)
+        broken = sorted(tmp_path.glob("part-*.bin"))[0]
+        broken.write_bytes(broken.read_bytes()[:-1])
+    assert len(list(tmp_path.iterdir())) == len(keys) - 2
+    assert len(EntryStore(tmp_path, "kind")._parts) <= n
+    monkeypatch.setattr(entry_store, "_MOST_UNSAVED", 20)  # joined at a time, at least
+    for key in keys[-2:]:
+        put(key)
+        assert len(list(tmp_path.glob("part-*.bin"))) <= n
+    found = EntryStore(tmp_path, "kind").lookup(keys)
+    assert len(found) == len(keys) - 1
+    assert all(entry == b"of " + keys[row] for row, entry in found.items())
+
+
+def test_parts_that_are_open_elsewhere_are_not_joined_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows."""
+    monkeypatch.setattr(entry_store, "_FEWEST", 1)
+    monkeypatch.setattr(entry_store, "_MOST_PARTS", 2)
+
+    def refused(path: Path, *, missing_ok: bool = False) -> None:
+        raise PermissionError(path, missing_ok)
+
+    keys = [digest(str(number)) for number in range(4)]
+    with monkeypatch.context() as patched:
+        unlink = Path.unlink
+        patched.setattr(
+            Path,
+            "unlink",
+            lambda path, **how: (unlink if "tmp" in path.name else refused)(path, **how),
+        )
+        for key in keys:
+            store = EntryStore(tmp_path, "kind")
+            store.put(key, key)
+            store.save()
+    monkeypatch.setattr(entry_store, "_MOST_PARTS", 100)
+    assert EntryStore(tmp_path, "kind").lookup(keys) == dict(enumerate(keys))
+
+
 def test_few_structures_are_not_worth_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
