@@ -434,6 +434,9 @@ def _keep_reading(fields: dict[str, str], name: str, value: str, notes: list[str
     elif found is None or before is None:
         _keep_first(fields, name, value)
     elif not are_same(before, found):
+        if name == "ms_level" and value.strip().isdecimal() and not fields[name].isdecimal():
+            # A number goes before words, such as MZmine's "CORRELATED MS".
+            fields[name], value = value.strip(), fields[name]
         notes.append(note.about(f"{fields[name]}, {value}"))
     elif name == "charge" and not before[1]:
         fields[name] = value.strip()  # the same, and perhaps with its sign

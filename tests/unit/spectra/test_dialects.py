@@ -410,6 +410,17 @@ def test_msp_with_the_tags_of_massbank(tmp_path: Path) -> None:
     assert (spectrum.ion_mode, spectrum.retention_time) == ("positive", 510.0)
 
 
+@pytest.mark.parametrize(
+    "lines", [("SPECTYPE=CORRELATED MS", "MSLEVEL=2"), ("MSLEVEL=2", "SPECTYPE=CORRELATED MS")]
+)
+def test_the_number_of_an_ms_level_goes_before_words(
+    tmp_path: Path, lines: tuple[str, ...]
+) -> None:
+    spectrum = one(tmp_path, "x.mgf", mgf_record("a", *lines))
+    assert spectrum.ms_level == 2
+    assert spectrum.notes == ("first of several MS levels taken (2, CORRELATED MS)",)
+
+
 def test_mgf_keys_without_a_value_or_equals_sign_state_nothing(tmp_path: Path) -> None:
     text = mgf_record("a", "CHARGE", "SCANS", "RTINSECONDS=", "IONMODE=negative")
     spectrum = one(tmp_path, "x.mgf", text)
