@@ -176,6 +176,21 @@ def telling(kept: Callable[[], str]) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def signals_wait(numbers: Collection[int]) -> Iterator[None]:
+    """Let signals wait in this thread until leaving; on Windows nothing waits."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        # Where a signal came just before, its exception is raised here, when others wait already.
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class HeldSignals:
     """Signals that come while a library in C calls Python functions, kept until it has returned.
 

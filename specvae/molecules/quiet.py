@@ -6,9 +6,11 @@ import ctypes
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from rdkit import rdBase
+
+from specvae.interruption import signals_wait
 
 
 class _Quiet(threading.local):
@@ -33,24 +35,14 @@ def quiet_rdkit() -> Iterator[None]:
     if _quiet.is_entered:
         yield
         return
-    _quiet.is_entered = True
-    held = _hold_interrupts()
-    try:
-        with rdBase.BlockLogs():
-            yield
-    finally:
-        _quiet.is_entered = False
-        take_interrupts()
-        if held is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
-
-
-def _hold_interrupts() -> set[int | signal.Signals] | None:
-    """Let SIGINT wait in the main thread; return which signals waited before, None elsewhere."""
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or not hasattr(signal, "pthread_sigmask"):  # Windows
-        return None
-    return signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with signals_wait({signal.SIGINT}) if _is_main_thread() else nullcontext():
+        _quiet.is_entered = True
+        try:
+            with rdBase.BlockLogs():
+                yield
+        finally:
+            _quiet.is_entered = False
+            take_interrupts()
 
 
 def take_interrupts() -> None:
@@ -63,18 +55,31 @@ def take_interrupts() -> None:
     handler = signal.getsignal(signal.SIGINT)
     if handler is None:  # not Python's, but that of the program that Python runs in
         return
-    if threading.current_thread() is threading.main_thread():
+    if not _python.is_known and _is_main_thread():
         signal.signal(signal.SIGINT, handler)
-        _python.learn()
+        _python.learn(handler)
     else:
         _python.restore(handler)
 
 
-class _PythonsHandler:
-    """The function in C by which Python takes signals, for other threads than the main one.
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
-    `signal.signal` is for the main thread alone, but a caller's threads rank, too.
+
+class _PythonsHandler:
+    """The function in C by which Python takes signals.
+
+    `signal.signal` is for the main thread alone, but a caller's threads rank, too. It is also slow,
+    and where another signal has come it may raise that one's exception with nothing done.
+
+    Attributes
+    ----------
+    is_known
+        Whether the function is known for certain. It is guessed where the main thread has not been
+        here yet, as RDKit may have been used before this package was imported.
     """
+
+    is_known = False
 
     def __init__(self) -> None:
         python = getattr(ctypes, "pythonapi", None)  # of CPython
@@ -86,18 +91,23 @@ class _PythonsHandler:
         self._get.argtypes, self._get.restype = (ctypes.c_int,), ctypes.c_void_p
         self._set.argtypes = (ctypes.c_int, ctypes.c_void_p)
         self._set.restype = ctypes.c_void_p
-
-    def learn(self) -> None:
-        """Keep the function's address, once Python handles SIGINT."""
-        if self._address is None and self._get and callable(signal.getsignal(signal.SIGINT)):
+        if callable(signal.getsignal(signal.SIGINT)):
             self._address = self._get(signal.SIGINT)
+
+    def learn(self, handler: Callable[..., object] | int) -> None:
+        """Keep the function's address, when the main thread has just given SIGINT to `handler`."""
+        if self._get and self._set and callable(handler):
+            self._address = self._get(signal.SIGINT)
+            self.is_known = True
 
     def restore(self, handler: Callable[..., object] | int) -> None:
         """Let Python, the system or nobody handle SIGINT again, as `handler` has it."""
         address = self._address if callable(handler) else int(handler)
-        if self._set and address is not None:
+        if not self._get or not self._set or address is None:
+            return
+        if (self._get(signal.SIGINT) or 0) != address:
             self._set(signal.SIGINT, address)
 
 
 _python = _PythonsHandler()
-_python.learn()  # before RDKit has been used, mostly
+take_interrupts()

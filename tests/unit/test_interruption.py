@@ -6,7 +6,7 @@ import os
 import signal
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -16,8 +16,10 @@ from specvae.interruption import (
     HeldSignals,
     ending_by_signals,
     is_interrupt,
+    signals_wait,
     telling,
 )
+from specvae.molecules.quiet import quiet_rdkit
 
 
 @pytest.fixture(autouse=True)
@@ -133,3 +135,45 @@ def test_a_signal_is_kept_while_a_library_calls() -> None:
         come(signal.SIGINT)
     held.release()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+needs_masks = pytest.mark.skipif(
+    not hasattr(signal, "pthread_sigmask"), reason="no signals that wait here"
+)
+
+
+@needs_masks
+def test_signals_wait_until_leaving() -> None:
+    done = []
+
+    def work() -> None:
+        come(signal.SIGINT)
+        done.append(1)
+
+    with pytest.raises(KeyboardInterrupt), signals_wait({signal.SIGINT}):
+        work()
+    assert done == [1]
+
+
+@needs_masks
+def test_no_signal_waits_for_ever_where_one_came_on_entering(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python heeds a signal that came just before, when others wait already."""
+    masked = signal.pthread_sigmask
+
+    def heeding(how: int, numbers: Iterable[int]) -> object:
+        found = masked(how, numbers)
+        if list(numbers):
+            raise KeyboardInterrupt
+        return found
+
+    before = masked(signal.SIG_BLOCK, ())
+    monkeypatch.setattr(signal, "pthread_sigmask", heeding)
+    for within in (signals_wait({signal.SIGINT}), quiet_rdkit()):
+        with pytest.raises(KeyboardInterrupt), within:
+            pass
+        assert masked(signal.SIG_BLOCK, ()) == before
+    monkeypatch.undo()
+    with pytest.raises(KeyboardInterrupt), quiet_rdkit():
+        come(signal.SIGINT)

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -433,6 +435,35 @@ def test_rdkit_keeps_no_handler_in_other_threads() -> None:
         list(threads.map(parse_inchikey, ("CCCO", "CCCCO", "CCCCCO", "CCCCCCO")))
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
+
+
+USED_BEFORE = """
+import os, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from rdkit import Chem
+mol = Chem.MolFromSmiles("CCO")
+mol.HasSubstructMatch(mol)
+from specvae.molecules.quiet import quiet_rdkit
+def search():
+    with quiet_rdkit():
+        mol.HasSubstructMatch(mol)
+thread = threading.Thread(target=search)
+thread.start()
+thread.join()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    print("lost")
+except KeyboardInterrupt:
+    print("heeded")
+"""
+
+
+def test_rdkit_that_was_used_before_keeps_no_handler() -> None:
+    """A notebook searches, then imports specvae: the handler found there is RDKit's."""
+    done = subprocess.run(
+        [sys.executable, "-c", USED_BEFORE], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "heeded\n"
 
 
 def parse_inchikey(smiles: str) -> str:
