@@ -26,6 +26,7 @@ from specvae.annotation.training.run_files import MODEL_FILE, TrainFiles
 from specvae.annotation.training.settings import preset_config
 from specvae.errors import ConfigError, InputError
 from specvae.files import temporary_folder
+from specvae.interruption import heeding_interrupts
 from specvae.progress import Bars, Progress, Silence, in_notebook
 from specvae.report import ReadReport
 from specvae.settings import override
@@ -184,7 +185,7 @@ class Model:
         if try_adducts is not None and not isinstance(try_adducts, str):
             try_adducts = ",".join(map(str, try_adducts))
         columns = [counts_columns] if isinstance(counts_columns, str) else counts_columns
-        with _candidates_file(candidates) as path:
+        with heeding_interrupts(), _candidates_file(candidates) as path:
             return self._annotate(
                 spectra,
                 path,
@@ -253,7 +254,8 @@ class Model:
         """
         import numpy as np
 
-        logits = self.annotator.predict(self._with_ions(spectra))
+        with heeding_interrupts():
+            logits = self.annotator.predict(self._with_ions(spectra))
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
 
     def embed(self, spectra: Spectra) -> NDArray[np.float32]:
@@ -261,7 +263,8 @@ class Model:
 
         Of a file, the spectra are those that `read_spectra` returns, in their order.
         """
-        return self.annotator.embed(self._with_ions(spectra))
+        with heeding_interrupts():
+            return self.annotator.embed(self._with_ions(spectra))
 
     def _with_ions(self, spectra: Spectra) -> list[Spectrum]:
         """Return spectra, each with its ion assigned."""
@@ -382,9 +385,10 @@ def train(
         structures=None if structures is None else rewindable(Path(structures), _TABLE),
         fragment_score=None if fragment_score is None else Path(fragment_score),
     )
-    run_training(
-        config, files, device=device, resume=resume, force=force, progress=_shown(progress)
-    )
+    with heeding_interrupts():
+        run_training(
+            config, files, device=device, resume=resume, force=force, progress=_shown(progress)
+        )
     return load(output, device)
 
 

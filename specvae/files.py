@@ -9,17 +9,16 @@ import math
 import os
 import re
 import shutil
-import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from specvae.errors import InputError
-from specvae.interruption import signals_wait
+from specvae.interruption import undisturbed
 
 
 def temporary_folder() -> Path:
@@ -74,18 +73,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise OSError(int(found[1]), found[2], str(path)) from error
         raise
     finally:
-        with _undisturbed():
+        with undisturbed():
             temporary.unlink(missing_ok=True)
-
-
-def _undisturbed() -> AbstractContextManager[None]:
-    """Let signals that end the process wait while something is cleared away."""
-    return signals_wait(_ENDING)
-
-
-_ENDING = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
 
 
 @contextmanager
@@ -101,7 +90,7 @@ def folder_beside(path: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        with _undisturbed():
+        with undisturbed():
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -178,7 +167,7 @@ def exclusive(folder: Path, refusal: str) -> Iterator[None]:
                 yield
             finally:
                 if _IS_POSIX:
-                    with _undisturbed():
+                    with undisturbed():
                         _remove_lock(lock)  # before somebody else can take it
     finally:
         if not _IS_POSIX:

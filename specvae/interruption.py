@@ -87,7 +87,7 @@ def _raised_until_heeded(received: Sequence[int], on_lost: Callable[[], None]) -
             return
         number = received[-1] if issubclass(lost.exc_type, Ended) else signal.SIGINT
         on_lost()
-        timers.append(threading.Timer(_SOON, signal.raise_signal, (number,)))
+        timers.append(threading.Timer(_SOON, _send, (number,)))
         timers[-1].daemon = True
         timers[-1].start()
 
@@ -101,6 +101,38 @@ def _raised_until_heeded(received: Sequence[int], on_lost: Callable[[], None]) -
 
 
 _SOON = 0.01  # s
+
+
+def _send(number: int) -> None:
+    """Send a signal to the main thread, which another one's would not wake."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        signal.raise_signal(number)
+
+
+@contextmanager
+def heeding_interrupts() -> Iterator[None]:
+    """Let Ctrl-C, or the interrupt of a notebook, come out as KeyboardInterrupt, and not be lost.
+
+    Compiled code makes a SystemError of it, and where Python clears objects away it is printed and
+    forgotten. Outside of the main thread, where no signal is handled, nothing is changed.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        In place of the SystemError.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    try:
+        with _raised_until_heeded((), lambda: None):
+            yield
+    except SystemError as error:
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def is_interrupt(error: BaseException) -> bool:
@@ -178,7 +210,10 @@ def telling(kept: Callable[[], str]) -> Iterator[None]:
 
 @contextmanager
 def signals_wait(numbers: Collection[int]) -> Iterator[None]:
-    """Let signals wait in this thread until leaving; on Windows nothing waits."""
+    """Let signals wait in this thread until leaving; on Windows nothing waits.
+
+    One that is sent to the process, as Ctrl-C is, may be given to another thread meanwhile.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -191,39 +226,51 @@ def signals_wait(numbers: Collection[int]) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class HeldSignals:
-    """Signals that come while a library in C calls Python functions, kept until it has returned.
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let what signals ask for wait until leaving, whichever thread the system gives them to."""
+    held = HeldSignals()
+    try:
+        yield
+    finally:
+        held.release()
+        held.deliver()
 
-    An exception that such a function raises may be lost in the library, which then goes on with
-    half of the work, or ends the process. In other threads than the main one, where no signal
-    comes, nothing is held.
+
+class HeldSignals:
+    """Signals that come at a bad moment, kept until it is over.
+
+    Such a moment is while a library in C calls Python functions: an exception that they raise may
+    be lost in the library, which then goes on with half of the work, or ends the process. In other
+    threads than the main one, where no signal comes, nothing is held.
 
     Parameters
     ----------
     called
-        The code of the functions that the library calls.
+        The code of the functions that the library calls. If None, every moment is a bad one.
     """
 
-    def __init__(self, called: Collection[CodeType]) -> None:
-        self._called = frozenset(called)
+    def __init__(self, called: Collection[CodeType] | None = None) -> None:
+        self._called = None if called is None else frozenset(called)
         self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self._kept: list[int] = []
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in _present("SIGINT", *_ENDING):
-            handler = signal.getsignal(number)
-            if callable(handler):
-                self._before[number] = handler
-                signal.signal(number, self._take)
+        try:
+            for number in _present("SIGINT", *_ENDING):
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    self._before[number] = handler
+                    signal.signal(number, self._take)
+        except BaseException:  # of a signal that came just before
+            self.release()
+            raise
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        caller = frame
-        while caller is not None:
-            if caller.f_code in self._called:
-                self._kept.append(number)
-                return
-            caller = caller.f_back
-        self._before[number](number, frame)
+        if self._called is None or _is_called_within(frame, self._called):
+            self._kept.append(number)
+        else:
+            self._before[number](number, frame)
 
     def deliver(self) -> None:
         """Do what is to be done at each signal that was kept, such as raise KeyboardInterrupt."""
@@ -233,6 +280,15 @@ class HeldSignals:
 
     def release(self) -> None:
         """Hold signals no longer; those that were kept can still be delivered."""
+        self._called = frozenset()
         for number, handler in self._before.items():
             if signal.getsignal(number) == self._take:
                 signal.signal(number, handler)
+
+
+def _is_called_within(frame: FrameType | None, functions: Collection[CodeType]) -> bool:
+    while frame is not None:
+        if frame.f_code in functions:
+            return True
+        frame = frame.f_back
+    return False

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "masses": set(),
     "progress": set(),
     "interruption": {"errors"},
-    "files": {"errors"},
+    "files": {"errors", "interruption"},
     "sources": {"errors", "files"},
     "text_encoding": set(),
     "compression": {"errors"},

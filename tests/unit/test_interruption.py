@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -15,9 +17,11 @@ from specvae.interruption import (
     Ended,
     HeldSignals,
     ending_by_signals,
+    heeding_interrupts,
     is_interrupt,
     signals_wait,
     telling,
+    undisturbed,
 )
 from specvae.molecules.quiet import quiet_rdkit
 
@@ -142,12 +146,59 @@ needs_masks = pytest.mark.skipif(
 )
 
 
-@needs_masks
-def test_signals_wait_until_leaving() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_disturbs_what_is_cleared_away(number: signal.Signals) -> None:
+    """Whichever thread the system gives a signal to: here, to one that does nothing else."""
     done = []
 
     def work() -> None:
-        come(signal.SIGINT)
+        thread = threading.Thread(target=lambda: signal.raise_signal(number))
+        thread.start()
+        thread.join()
+        come(number)
+        done.append(1)
+
+    with pytest.raises(KeyboardInterrupt), ending_by_signals(), undisturbed():
+        work()
+    assert done == [1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_nothing_is_held_where_a_signal_came_just_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python heeds it where the handler of the next one is set."""
+    install = signal.signal
+
+    def heeding(number: int, handler: object) -> object:
+        if number == signal.SIGTERM:
+            raise KeyboardInterrupt
+        return install(number, handler)  # type: ignore[arg-type]
+
+    with ending_by_signals():
+        monkeypatch.setattr(signal, "signal", heeding)
+        with pytest.raises(KeyboardInterrupt), undisturbed():
+            pass
+        monkeypatch.undo()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_of_a_caller_from_python_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    hook = sys.unraisablehook
+    with pytest.raises(KeyboardInterrupt), heeding_interrupts():
+        lose(signal.SIGINT)
+    assert capsys.readouterr().err == ""
+    assert sys.unraisablehook is hook
+    with pytest.raises(KeyboardInterrupt), heeding_interrupts():
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+    with pytest.raises(SystemError), heeding_interrupts():
+        raise SystemError("of another kind")
+
+
+@needs_masks
+def test_signals_wait_in_their_thread_until_leaving() -> None:
+    done = []
+
+    def work() -> None:
+        signal.raise_signal(signal.SIGINT)
         done.append(1)
 
     with pytest.raises(KeyboardInterrupt), signals_wait({signal.SIGINT}):
