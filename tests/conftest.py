@@ -76,6 +76,7 @@ def run_specvae(
     with ExitStack() as stack:
         stack.enter_context(patch.object(sys, "argv", command))
         stack.enter_context(patch.object(logging, "lastResort", logging.lastResort))
+        stack.enter_context(patch.object(sys, "excepthook", sys.excepthook))
         stack.enter_context(chdir(cwd or Path.cwd()))
         stack.enter_context(redirect_stdout(out))
         stack.enter_context(redirect_stderr(err))
@@ -84,6 +85,8 @@ def run_specvae(
             found: object = 0
         except SystemExit as end:
             found = end.code or 0
+        except KeyboardInterrupt:
+            found = 128 + signal.SIGINT  # as a shell shows it
     logger = logging.getLogger("specvae")
     logger.handlers, logger.level = [], logging.NOTSET
     assert _taker_of_ctrl_c() == taker, "RDKit has taken Ctrl-C, which nobody gets from it"

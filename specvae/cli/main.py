@@ -185,7 +185,8 @@ def bench() -> None:
 def main() -> None:
     """Run the command line: errors in one line on stderr, exit 0 done, 1 error, 2 usage.
 
-    After a signal it is 128 plus its number.
+    After a signal it is 128 plus its number. At Ctrl-C the process ends by the signal itself, which
+    a shell shows as 130: by this alone a loop of a shell knows that it is to end, too.
     """
     logging.lastResort = logging.NullHandler()
     # A long table is hundreds of thousands of objects that stay in use. With its default settings,
@@ -196,6 +197,9 @@ def main() -> None:
     try:
         with ending_by_signals() as received:
             code = _run(received)
+        if code == 128 + signal.SIGINT:
+            sys.excepthook = lambda *_: None  # it has been said
+            raise KeyboardInterrupt  # Python ends by the signal, once it has cleared away
         if code:
             sys.exit(code)
     finally:

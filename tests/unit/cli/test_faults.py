@@ -146,6 +146,20 @@ def test_ctrl_c_ends_a_ranking_without_a_table(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_ctrl_c_ends_a_loop_of_the_shell_too(ctrl_c: None, tmp_path: Path) -> None:
+    """A shell goes on behind a command that only returns 130; it has to end by the signal."""
+    pipe = tmp_path / "queries.mgf"
+    os.mkfifo(pipe)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "specvae", "check", pipe], stderr=subprocess.PIPE, text=True
+    )
+    with running, pipe.open("w"):  # which waits until it is read
+        running.send_signal(signal.SIGINT)
+        assert running.communicate(timeout=60)[1].strip() == "specvae: interrupted"
+    assert running.returncode == -signal.SIGINT
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
