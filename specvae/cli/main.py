@@ -194,9 +194,14 @@ def main() -> None:
     gc.set_threshold(100_000, 20, 10)
     open_closed_streams()
     use_utf8()
+    code: int | None = None
+    received: Sequence[int] = ()
     try:
-        with ending_by_signals() as received:
-            code = _run(received)
+        try:
+            with ending_by_signals() as received:
+                code = _run(received)
+        except KeyboardInterrupt:  # of a signal that came when all was done, or when it was said
+            code = _interrupted(received) if code is None else code
         if code == 128 + signal.SIGINT:
             sys.excepthook = lambda *_: None  # it has been said
             raise KeyboardInterrupt  # Python ends by the signal, once it has cleared away

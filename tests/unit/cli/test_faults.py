@@ -7,6 +7,8 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from shard_examples import write_run
 from specvae.annotation.output import tables
 from specvae.annotation.ranking import rank
 from specvae.errors import SpecvaeError
+from specvae.interruption import Ended
 from specvae.molecules import pool_build
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
@@ -158,6 +161,30 @@ def test_ctrl_c_ends_a_loop_of_the_shell_too(ctrl_c: None, tmp_path: Path) -> No
         running.send_signal(signal.SIGINT)
         assert running.communicate(timeout=60)[1].strip() == "specvae: interrupted"
     assert running.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize(("done", "code"), [(None, 143), (0, 0), (1, 1)])
+def test_a_signal_at_the_end_of_a_command_gives_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, done: int | None, code: int
+) -> None:
+    """It comes while the end is said, or when the command has ended: then that end counts."""
+
+    def run(received: list[int]) -> int:
+        if done is None:
+            received.append(signal.SIGTERM)
+            raise Ended
+        return done
+
+    @contextmanager
+    def ended_late() -> Iterator[list[int]]:
+        received: list[int] = []
+        yield received
+        if not received:
+            raise Ended
+
+    monkeypatch.setattr("specvae.cli.main._run", run)
+    monkeypatch.setattr("specvae.cli.main.ending_by_signals", ended_late)
+    run_specvae("docs", code=code)
 
 
 @pytest.mark.parametrize(
