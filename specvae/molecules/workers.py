@@ -162,9 +162,23 @@ def end_waiting() -> None:
 
 
 def _kill(pool: ProcessPoolExecutor) -> None:
+    """End the processes of a pool, and what its threads wait for from them."""
     # Before Python 3.14 there is no public way. A caller may have other processes.
     for process in tuple((getattr(pool, "_processes", None) or {}).values()):
         process.kill()
+    _free_reader(pool)
+    _free_writer(pool)
+
+
+def _free_reader(pool: ProcessPoolExecutor) -> None:
+    """End the thread that reads results, where a process was killed in the middle of one.
+
+    It would wait for the rest for ever: the pipe has no end while this process can write to it.
+    """
+    queue = getattr(pool, "_result_queue", None)
+    if queue is not None:
+        with suppress(OSError):
+            queue._writer.close()
 
 
 def n_waiting() -> int:
@@ -195,7 +209,6 @@ def processes(n: int, purpose: str) -> Iterator[ProcessPoolExecutor]:
         yield pool
         is_whole = True
     except BrokenProcessPool:
-        _free_writer(pool)
         raise SpecvaeError(
             f"one of {n} processes that {purpose} was ended by the system, mostly for want of "
             "memory: run again with fewer (--jobs, n_jobs)"

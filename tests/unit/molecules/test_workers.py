@@ -162,6 +162,30 @@ def test_processes_are_not_waited_for_where_the_work_is_given_up(is_kept: bool) 
         _give_up(pool)
 
 
+def _begin_result(begun: Path) -> None:
+    """Write the beginning of a long result, as a process that is killed within it."""
+    frame = sys._getframe()
+    while "result_queue" not in frame.f_locals:
+        assert frame.f_back is not None
+        frame = frame.f_back
+    frame.f_locals["result_queue"]._writer._send(bytes([0, 0, 255, 255]))
+    begun.touch()
+    time.sleep(100_000)
+
+
+def _give_up_within_result(pool: ProcessPoolExecutor, begun: Path) -> None:
+    pool.submit(_begin_result, begun)
+    while not begun.exists():
+        time.sleep(0.01)
+    time.sleep(0.1)  # until the thread reads it
+    raise KeyboardInterrupt
+
+
+def test_a_result_that_is_cut_off_is_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), processes(2, "work") as pool:
+        _give_up_within_result(pool, tmp_path / "begun")
+
+
 def _end(_: bytes) -> int:
     os._exit(1)
 
