@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from specvae.limits import limits
 from specvae.molecules.molecule import FIRST_BLOCK, Molecule
 from specvae.molecules.pool_pieces import first_text, joined_ids
 from specvae.molecules.query_ids import by_form, listed_as
+from specvae.molecules.quiet import each_quietly
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structures import Row, parse_texts, read_rows, with_own_keys
 from specvae.molecules.text_mass import MassScreen
@@ -129,14 +130,14 @@ class CandidateSet:
         """Standard InChIKeys: as given, else computed; shape (n,)."""
         if all(map(is_whole_key, self._given_key)):
             return self._given_key
-        return column_of(molecule.inchikey for molecule in self.molecules)
+        return column_of(each_quietly(attrgetter("inchikey"), self.molecules))
 
     @cached_property
     def first_block(self) -> Strings:
         """First blocks of the InChIKeys: as given, else computed; shape (n,)."""
         if all(self._given_key):
             return column_of(key[:FIRST_BLOCK] for key in self._given_key)
-        return column_of(molecule.first_block for molecule in self.molecules)
+        return column_of(each_quietly(attrgetter("first_block"), self.molecules))
 
     @property
     def has_query_ids(self) -> bool:

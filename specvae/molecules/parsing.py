@@ -19,13 +19,12 @@ from specvae.limits import limits
 from specvae.molecules.kept_code import WorthCompiling
 from specvae.molecules.mobile_hydrogens import has_inchi
 from specvae.molecules.molecule import Molecule
-from specvae.molecules.quiet import quiet_rdkit
+from specvae.molecules.quiet import TOGETHER, quiet_rdkit
 from specvae.molecules.standard import is_standard, is_usual, notes_beside
 
 Kept = Literal["smiles", "formula"]
 """Properties that may be computed while parsing: later RDKit's object must be made again."""
 
-_TOGETHER = 16  # what RDKit keeps of more does not stay at hand; and Ctrl-C has to wait so long
 # To compile what reads plain InChI takes some ten seconds, once for all; it saves half a
 # millisecond a structure.
 _is_worth_compiling = WorthCompiling("molecules/plain_inchi._read_all", 5_000, few_if_kept=500)
@@ -52,8 +51,8 @@ def parse_together(
     """
     plain = _read_plain(texts)
     found: list[Molecule | str] = []
-    for start in range(0, len(texts), _TOGETHER):
-        part = slice(start, start + _TOGETHER)
+    for start in range(0, len(texts), TOGETHER):
+        part = slice(start, start + TOGETHER)
         with quiet_rdkit():
             found += _parse_some(texts[part], plain[part], kept)
     return found

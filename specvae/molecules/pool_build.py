@@ -44,6 +44,7 @@ from specvae.molecules.pool_pieces import (
     spans_in,
 )
 from specvae.molecules.pool_writer import PoolWriter
+from specvae.molecules.quiet import each_quietly
 from specvae.molecules.standard import STANDARD_VERSION
 from specvae.molecules.structure_files import read_cells
 from specvae.molecules.structures import parse_rows, with_own_keys
@@ -261,6 +262,10 @@ def _cells_of(paths: Sequence[Path], report: ReadReport) -> Iterator[tuple[int, 
 QUERY_ID_LEFT_OUT = "query_id left out: the structures of a pool are candidates of any query"
 
 
+def _key_of(parsed: Molecule | str) -> str:
+    return "" if isinstance(parsed, str) else parsed.given_key or parsed.inchikey
+
+
 def _compute(task: _Task) -> _ComputedRows:
     """Return the structures of some rows; runs in any process, and depends on the rows alone."""
     molecules: dict[int, tuple[str, Molecule]] = {}
@@ -270,11 +275,12 @@ def _compute(task: _Task) -> _ComputedRows:
     n_read = 0
     if n_of_queries := sum(bool(cells.query_id) for cells in task.cells):
         notes[QUERY_ID_LEFT_OUT] = n_of_queries
-    for index, molecule in enumerate(with_own_keys(parse_rows(task.cells, "formula"))):
+    parsed = with_own_keys(parse_rows(task.cells, "formula"))
+    keys = each_quietly(_key_of, parsed)
+    for index, (molecule, key) in enumerate(zip(parsed, keys, strict=True)):
         if isinstance(molecule, str):
             skipped.append((index, molecule))
             continue
-        key = molecule.given_key or molecule.inchikey
         if not key:
             skipped.append((index, "no InChIKey can be computed for it"))
             continue

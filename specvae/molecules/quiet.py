@@ -5,12 +5,19 @@ from __future__ import annotations
 import ctypes
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import TypeVar
 
 from rdkit import rdBase
 
 from specvae.interruption import signals_wait
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+TOGETHER = 16
+"""Molecules at a time: what RDKit keeps of more does not stay at hand, and Ctrl-C has to wait."""
 
 
 class _Quiet(threading.local):
@@ -29,8 +36,9 @@ def quiet_rdkit() -> Iterator[None]:
     What RDKit's handler gets is lost: Ctrl-C waits until leaving. Of several threads the system may
     choose another one for it, so that it is lost now and then.
 
-    Entering and leaving takes a tenth of the time of parsing a small molecule, so that callers with
-    many molecules enter it once for several of them. Within another one it does nothing.
+    Entering and leaving takes a tenth of the time of parsing a small molecule, or of its InChIKey,
+    so that callers with many molecules enter it once for several of them (`each_quietly`). Within
+    another one it does nothing.
     """
     if _quiet.is_entered:
         yield
@@ -43,6 +51,14 @@ def quiet_rdkit() -> Iterator[None]:
         finally:
             _quiet.is_entered = False
             take_interrupts()
+
+
+def each_quietly(function: Callable[[_T], _R], items: Sequence[_T]) -> Iterator[_R]:
+    """Yield what a function returns for each item, computed for some at a time in `quiet_rdkit`."""
+    for start in range(0, len(items), TOGETHER):
+        with quiet_rdkit():
+            found = [function(item) for item in items[start : start + TOGETHER]]
+        yield from found
 
 
 def take_interrupts() -> None:

@@ -20,6 +20,7 @@ from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT
 from specvae.counting import counted
 from specvae.errors import InputError, nearest
 from specvae.molecules.candidates import CandidateSet
+from specvae.molecules.quiet import each_quietly
 from specvae.molecules.structure_text import says_nothing, shown
 from specvae.molecules.text_tables import column_meaning, open_text, plain_word, read_table
 from specvae.molecules.workers import in_order, usable_cores
@@ -180,12 +181,13 @@ def _with_blocks(
 
 
 def _read_batch(path: Path, rows: Sequence[_CountedRow]) -> list[_CountedRow]:
-    found = []
-    for row in rows:
-        with suppress(InputError):
-            row = row._replace(blocks=tuple(blocks_as_candidate(path, row.line, row.cells)))
-        found.append(row._replace(cells={}))
-    return found
+    return list(each_quietly(partial(_read_row, path), rows))
+
+
+def _read_row(path: Path, row: _CountedRow) -> _CountedRow:
+    with suppress(InputError):
+        row = row._replace(blocks=tuple(blocks_as_candidate(path, row.line, row.cells)))
+    return row._replace(cells={})
 
 
 def _columns(path: Path, wanted: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ from specvae.molecules.molecule import (
     parse_molecule,
 )
 from specvae.molecules.parsing import parse_together
-from specvae.molecules.quiet import quiet_rdkit
+from specvae.molecules.quiet import TOGETHER, each_quietly, quiet_rdkit
 from specvae.molecules.standard import standard_form
 from specvae.molecules.tautomers import may_be_tautomers
 
@@ -409,6 +409,27 @@ def test_an_interrupt_waits_while_rdkit_would_lose_it() -> None:
     with pytest.raises(KeyboardInterrupt), quiet_rdkit():
         work()
     assert done == [True, True, True]
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_waits_for_some_of_many_molecules() -> None:
+    """RDKit is entered once for several, and never while a caller has the results."""
+    done: list[int] = []
+
+    def work(number: int) -> int:
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        done.append(number)
+        return -number
+
+    assert list(each_quietly(abs, range(-40, 0))) == list(range(40, 0, -1))
+    with pytest.raises(KeyboardInterrupt):
+        list(each_quietly(work, range(100)))
+    assert done == list(range(TOGETHER))
+    results = each_quietly(work, range(2, 100))
+    assert next(results) == -2
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.usefixtures("ctrl_c")
