@@ -122,30 +122,37 @@ def require_results_folder(folder: Path, names: Iterable[str], reads: Iterable[P
     for path in there:
         if path.suffix == ".json" and path not in own:
             raise InputError(
-                f"{path}: is no result of an earlier run, and would be replaced; {_ELSEWHERE}"
+                f"{path}: is no result of an earlier run, and would be replaced; {ELSEWHERE}"
             )
     if there and not own:
         raise InputError(
             f"{there[0]}: would be replaced, and no result of an earlier run is beside it; "
-            f"{_ELSEWHERE}"
+            f"{ELSEWHERE}"
         )
 
 
-def require_own_head(path: Path, head: str) -> None:
+ELSEWHERE = "wanted another folder (-o), or that file elsewhere"
+
+
+def require_own_head(path: Path, head: str, wanted: str = ELSEWHERE) -> None:
     """Fail if a file is there that does not begin as an earlier run wrote it.
+
+    Parameters
+    ----------
+    path
+        The file that would be replaced.
+    head
+        A regular expression, found in the first 200 bytes of what a run writes.
+    wanted
+        What the message asks for.
 
     Raises
     ------
     InputError
         Naming it.
     """
-    if is_foreign(path, re.compile(head.encode())):
-        raise InputError(
-            f"{path}: is no result of an earlier run, and would be replaced; {_ELSEWHERE}"
-        )
-
-
-_ELSEWHERE = "wanted another folder (-o), or that file elsewhere"
+    if is_foreign(path, re.compile(head.encode(), re.DOTALL)):
+        raise InputError(f"{path}: is no result of an earlier run, and would be replaced; {wanted}")
 
 
 def _is_result(path: Path) -> bool:

@@ -19,7 +19,8 @@ from conftest import run_specvae
 from image_files import draw_nothing, narrow_judges, write_mnist, write_svhn
 from PIL import Image
 from specvae_bench.paper import commands, images, text_tasks
-from specvae_bench.paper.report import report, wide_table
+from specvae_bench.paper.pictures import draw_epochs
+from specvae_bench.paper.report import report, require_own_report, wide_table
 from specvae_bench.paper.report import table as report_table
 
 from specvae.cli.console import Console
@@ -249,6 +250,29 @@ def test_a_sweep_resumes_where_it_stopped(data: Path, cache: Path, tmp_path: Pat
     drawn.unlink()
     bench(report, tmp_path)
     assert drawn.exists()
+
+
+@pytest.mark.usefixtures("with_pictures")
+@pytest.mark.parametrize("name", ["table.md", "epochs.png", "supervision.png"])
+def test_a_report_replaces_no_file_of_others(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"what I think of it")
+    for command, options in ((report, ()), (commands.mnist_split, ("--data", tmp_path, "-o"))):
+        with pytest.raises(InputError, match="is no result of an earlier run, and would be"):
+            bench(command, *options, tmp_path)
+    assert path.read_bytes() == b"what I think of it"
+    path.unlink()
+    draw_epochs(tmp_path / "epochs.png", {"both": {"svae": [0.5]}})
+    require_own_report(tmp_path)
+    # Pictures of earlier versions say nothing of the program: the table beside them does.
+    (tmp_path / "epochs.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "table.md").write_text("| model | supervision | epochs |\n", encoding="utf-8")
+    require_own_report(tmp_path)
+    (tmp_path / "speed.json").write_text("{}", encoding="utf-8")
+    bench(report, tmp_path)
+    (tmp_path / "tables.md").write_text("# Mine\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"tables\.md: is no result of an earlier run"):
+        bench(report, tmp_path)
 
 
 @pytest.mark.usefixtures("ctrl_c")

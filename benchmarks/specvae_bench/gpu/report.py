@@ -11,6 +11,8 @@ from specvae.files import atomic_text
 from specvae_bench.markdown import table
 
 TABLES = "tables.md"
+HEAD = r"\A\*\*[^*\n]+\*\* \([^\n]*\d{4}-\d\d-\d\d\)\n"
+"""How that file begins."""
 
 _DIGITS = ("mnist-split", "mnist-split-rest", "supervision", "supervision-pairs", "mnist-split-3")
 _STAND_INS = ("mnist-colour", "mnist-captions")

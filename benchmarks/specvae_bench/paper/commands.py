@@ -249,7 +249,7 @@ def _runs(
 def _execute(experiment: str, options: Mapping[str, Any]) -> None:
     from specvae.vae.device import pick_device
     from specvae_bench.paper.loaders import LOADERS
-    from specvae_bench.paper.report import require_benchmark, write_report
+    from specvae_bench.paper.report import require_benchmark, require_own_report, write_report
     from specvae_bench.paper.runs import finished, require_own, run
 
     console = Console()
@@ -275,6 +275,7 @@ def _execute(experiment: str, options: Mapping[str, Any]) -> None:
     runs = _runs(kinds or ("svae",), options["levels"], options["seeds"], shared)
     folders = [output / run.folder if len(runs) > 1 else output for run in runs]
     device = pick_device(options["device"])
+    require_own_report(output)
     output.mkdir(parents=True, exist_ok=True)  # if it cannot be made, no oracle is trained first
     cache = options["cache"] or output / "oracles"
     task = LOADERS[experiment](

@@ -47,7 +47,13 @@ def _show(axes: Axes, image: Tensor, left: float, top: float, size: float) -> No
 
 def _save(figure: Figure, path: Path) -> None:
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120, bbox_inches="tight", format="png")
+        figure.savefig(
+            temporary,
+            dpi=120,
+            bbox_inches="tight",
+            format="png",
+            metadata={"Software": "specvae"},
+        )
 
 
 def draw_reconstructions(path: Path, rows: Mapping[str, Tensor]) -> None:

@@ -13,6 +13,7 @@ from specvae.cli.console import verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT
 from specvae_bench import markdown
+from specvae_bench.options import ELSEWHERE, require_own_head
 
 # At full supervision: experiment -> model kind -> figure -> value. MNIST-Split: the paper, table 1.
 # The others are those of Shi et al. (arXiv:1911.03393), as the multivae library and the MMVAE
@@ -29,6 +30,12 @@ PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
 }
 
 
+_MOVED = "wanted that file elsewhere"
+_TABLE = "table.md"
+_PICTURES = ("epochs.png", "supervision.png")
+_FIRST_COLUMNS = ("model", "supervision")
+
+
 @click.command()
 @click.argument("folder", type=INPUT)
 @settings_options
@@ -40,11 +47,26 @@ def report(folder: Path) -> None:
     Example:
       specvae bench report sweep
     """
-    from specvae_bench.gpu.report import is_gpu_folder, write_tables
+    from specvae_bench.gpu.report import HEAD, TABLES, is_gpu_folder, write_tables
 
-    paths = [write_tables(folder)] if is_gpu_folder(folder) else write_report(folder)
-    for path in paths:
+    of_gpu = is_gpu_folder(folder)
+    if of_gpu:
+        require_own_head(folder / TABLES, HEAD, _MOVED)
+    else:
+        require_own_report(folder, _MOVED)
+    for path in [write_tables(folder)] if of_gpu else write_report(folder):
         click.echo(f"{path}")
+
+
+def require_own_report(folder: Path, wanted: str = ELSEWHERE) -> None:
+    """Raise an InputError if `write_report` would replace a file that it has not written.
+
+    The pictures of an earlier version are known by the table beside them.
+    """
+    path = folder / _TABLE
+    require_own_head(path, r"\A\| {} \| {} \|".format(*_FIRST_COLUMNS), wanted)
+    for name in () if path.is_file() and path.stat().st_size else _PICTURES:
+        require_own_head(folder / name, "Software\0specvae", wanted)
 
 
 def write_report(folder: Path) -> list[Path]:
@@ -74,7 +96,7 @@ def write_report(folder: Path) -> list[Path]:
     if not results:
         raise InputError(f"{folder}: wanted the results of one benchmark, found none")
     require_benchmark(folder, results[0]["benchmark"])
-    written = [folder / "table.md"]
+    written = [folder / _TABLE]
     with atomic_text(written[0]) as stream:
         stream.write(table(results))
     figures = list(results[0]["test"])
@@ -85,7 +107,7 @@ def write_report(folder: Path) -> list[Path]:
         if "measured" in result["epochs"][0]
     ]
     if measured:
-        written.append(folder / "epochs.png")
+        written.append(folder / _PICTURES[0])
         draw_epochs(
             written[-1],
             {
@@ -99,7 +121,7 @@ def write_report(folder: Path) -> list[Path]:
             },
         )
     if len({result["settings"]["supervision"] for result in results}) > 1:
-        written.append(folder / "supervision.png")
+        written.append(folder / _PICTURES[1])
         draw_supervision(written[-1], {name: _by_level(labels, results, name) for name in figures})
     return written
 
@@ -181,7 +203,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
         key = (label, settings["supervision"], _epochs_of(result), result["n_pairs"])
         rows.setdefault(key, []).append(result)
     columns = (
-        "model", "supervision", "examples", "epochs", "seeds", "figure", "paper", "ours",
+        *_FIRST_COLUMNS, "examples", "epochs", "seeds", "figure", "paper", "ours",
         "validation", "both folds", "difference", "oracle in training mode",
     )  # fmt: skip
     cells = []

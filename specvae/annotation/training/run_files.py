@@ -93,13 +93,19 @@ def require_free(folder: Path, *, resume: bool, force: bool) -> None:
     if force:
         return
     for name, own in _OWN_HEADS.items():
-        # The picture of an earlier version says nothing of the program: the model beside it does.
-        of_model = name == PLOT_FILE and (folder / MODEL_FILE).exists()
-        if not of_model and is_foreign(folder / name, own):
+        if name == PLOT_FILE and _has_run(folder):
+            continue  # that of an earlier version says nothing of the program
+        if is_foreign(folder / name, own):
             raise InputError(
                 f"{folder / name}: is no file that an earlier run has written, and would be "
                 "replaced; --force replaces it, and -o names another folder"
             )
+
+
+def _has_run(folder: Path) -> bool:
+    """Whether there is a model, or the epochs of an earlier run, which are known to be its own."""
+    epochs = folder / EPOCHS_FILE
+    return (folder / MODEL_FILE).exists() or (epochs.is_file() and epochs.stat().st_size > 0)
 
 
 def _table_head(columns: Iterable[str]) -> re.Pattern[bytes]:

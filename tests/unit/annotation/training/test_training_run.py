@@ -385,6 +385,13 @@ def test_the_picture_of_an_earlier_version_is_no_hindrance(tmp_path: Path) -> No
     (tmp_path / MODEL_FILE).write_bytes(b"a model")
     (tmp_path / "training.png").write_bytes(b"\x89PNG\r\n\x1a\n without the program's name")
     require_free(tmp_path, resume=True, force=False)
+    (tmp_path / MODEL_FILE).unlink()
+    for epochs in ("", "a course of my own"):
+        (tmp_path / "epochs.jsonl").write_text(epochs, encoding="utf-8")
+        with pytest.raises(InputError, match="is no file that an earlier run has written"):
+            require_free(tmp_path, resume=False, force=False)
+    (tmp_path / "epochs.jsonl").write_text('{"epoch": 1, "loss": 2.0}\n', encoding="utf-8")
+    require_free(tmp_path, resume=False, force=False)
 
 
 def test_a_model_is_replaced_only_by_force(files: TrainFiles) -> None:
