@@ -130,14 +130,14 @@ class CandidateSet:
         """Standard InChIKeys: as given, else computed; shape (n,)."""
         if all(map(is_whole_key, self._given_key)):
             return self._given_key
-        return column_of(each_quietly(attrgetter("inchikey"), self.molecules))
+        return column_of(each_quietly(attrgetter("inchikey"), self.molecules.tolist()))
 
     @cached_property
     def first_block(self) -> Strings:
         """First blocks of the InChIKeys: as given, else computed; shape (n,)."""
         if all(self._given_key):
             return column_of(key[:FIRST_BLOCK] for key in self._given_key)
-        return column_of(each_quietly(attrgetter("first_block"), self.molecules))
+        return column_of(each_quietly(attrgetter("first_block"), self.molecules.tolist()))
 
     @property
     def has_query_ids(self) -> bool:
