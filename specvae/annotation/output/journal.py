@@ -30,6 +30,7 @@ from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.result import Unranked
 from specvae.errors import InputError
 from specvae.files import naming_full_disk
+from specvae.interruption import undisturbed
 from specvae.molecules.molecule import Molecule
 
 _KIND = "specvae unfinished run"
@@ -41,7 +42,7 @@ class RunJournal:
     Parameters
     ----------
     path
-        The file; it is made if it is missing.
+        The file; it is made if it is missing, and removed at the end if it keeps nothing.
     run
         What the run was asked for, with digests of what it reads, as JSON values.
     weights
@@ -82,6 +83,9 @@ class RunJournal:
     def __exit__(self, *exception: object) -> None:
         with suppress(OSError):  # there is still no room for what was not written
             self._stream.close()
+        if not self.n_kept:  # a run with other options would be refused for nothing
+            with undisturbed():
+                self._path.unlink(missing_ok=True)
 
     def add(self, file: int, feature: int, found: Sequence[Draft | Unranked]) -> None:
         """Write the outcomes of one feature to the file, so that they outlive the process."""

@@ -333,6 +333,7 @@ def test_ctrl_c_says_what_is_kept_and_how_the_run_goes_on(
         done = annotated(folder, output, "--resume")
     assert apart.exception is None
     assert isinstance(done.exception, SystemExit if said is None else Interrupted)
+    assert Path(f"{output}.unfinished").exists() == (n_kept > 0)
     if said is not None:
         assert str(done.exception) == (
             f"interrupted; {said} in {output}.unfinished: the same command goes on from there"
@@ -385,13 +386,13 @@ def test_a_journal_whose_first_line_was_cut_off_is_begun_anew(tmp_path: Path) ->
     """As by a full disk: nothing is in it, and the same command works when there is room."""
     path = tmp_path / "x.part"
     with RunJournal(path, {"seed": 1, "model": "m" * 200}, None):
-        pass
-    whole = path.read_bytes()
+        whole = path.read_bytes()
+    assert not path.exists()
     for n in (0, 1, 20, 40, 200, len(whole) - 1):
         path.write_bytes(whole[:n])
         with RunJournal(path, {"seed": 1, "model": "m" * 200}, None) as journal:
             assert journal.n_kept == 0
-        assert path.read_bytes() == whole
+            assert path.read_bytes() == whole
     for other in (b'{"kind": "another"', b"mine", b'{"kind": "specvae unfinished run"}\n'):
         path.write_bytes(other)
         with pytest.raises(InputError):
