@@ -43,6 +43,29 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed torch's own generators of the CPU and of one device, and of no other GPU."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        default_generator(device).manual_seed(seed)
+
+
+def default_generator(device: torch.device) -> torch.Generator:
+    """Return the generator that torch takes on a GPU where it is given none."""
+    current = torch.cuda.current_device()  # there are no generators before something asks for a GPU
+    index = current if device.index is None else device.index
+    generator: torch.Generator = torch.cuda.default_generators[index]
+    return generator
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's own generators within, and leave them to the caller as they were before."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        seed_generators(seed, device)
+        yield
+
+
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Return whether bfloat16 products run in hardware; emulated ones would only cost time."""
     if device.type == "cuda":

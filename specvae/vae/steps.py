@@ -19,6 +19,7 @@ from specvae.errors import TrainingError
 from specvae.vae.adam import AdamW
 from specvae.vae.config import ObjectiveConfig
 from specvae.vae.data import PAIRED, BatchSource, DenseSource, Rows
+from specvae.vae.device import default_generator
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.networks import Input
 from specvae.vae.objective import loss
@@ -272,7 +273,7 @@ class StepRecorder:
         self, key: object, inputs: Mapping[str, StepInput], beta: float
     ) -> tuple[torch.cuda.CUDAGraph, Mapping[str, StepInput]] | None:
         device = self._step.noise.device
-        generators = (self._step.noise, _default_generator(device))
+        generators = (self._step.noise, default_generator(device))
         before = [(each.initial_seed(), each.get_offset()) for each in generators]
         held = {name: _held(given) for name, given in inputs.items()}
         graph = torch.cuda.CUDAGraph()
@@ -300,12 +301,6 @@ class StepRecorder:
         self._graphs[key] = graph, held
         _log.debug("training step recorded as a CUDA graph")
         return graph, held
-
-
-def _default_generator(device: torch.device) -> torch.Generator:
-    index = torch.cuda.current_device() if device.index is None else device.index
-    generator: torch.Generator = torch.cuda.default_generators[index]
-    return generator
 
 
 def _size(given: StepInput) -> object:

@@ -19,7 +19,7 @@ from specvae.errors import ConfigError, TrainingError
 from specvae.vae.adam import AdamW
 from specvae.vae.config import ObjectiveConfig, OptimConfig
 from specvae.vae.data import BatchSource, DenseSource, Rows, TensorSource, TrainingData, draws
-from specvae.vae.device import CudaOptions, computing, has_fast_bfloat16
+from specvae.vae.device import CudaOptions, computing, has_fast_bfloat16, seed_generators
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.objective import require_fit
 from specvae.vae.parallel import ALONE, Processes
@@ -298,7 +298,7 @@ class _Epochs:
         }
         step_of_run.noise.manual_seed(_derived_seed(optim.seed, done, "noise"))
         rank = self._processes.rank
-        torch.manual_seed(_derived_seed(optim.seed, done, f"dropout{rank or ''}"))
+        seed_generators(_derived_seed(optim.seed, done, f"dropout{rank or ''}"), self._device)
         step_of_run.tally.reset()
         is_free = self._device.type == "cpu" and self._processes.n == 1
         look_every = 1 if is_free else _LOOK_EVERY

@@ -97,7 +97,7 @@ from specvae.spectra.binning import BinLayout
 from specvae.spectra.spectrum import Spectrum
 from specvae.vae.checkpoint import save_checkpoint
 from specvae.vae.data import TrainingData
-from specvae.vae.device import pick_device
+from specvae.vae.device import pick_device, seeded
 from specvae.vae.model import MultimodalVAE
 from specvae.vae.parallel import ALONE, Processes, joined, local_device
 from specvae.vae.state import History, StateFile
@@ -181,9 +181,9 @@ def train(
             progress.log(f"structures: {of_structures.summary('structures')}")
         # Nothing is written before all processes have looked at the folder.
         processes.wait()
-        with _folder_of(processes, files) as own_files:
+        own_folder = _folder_of(processes, files)
+        with own_folder as own_files, seeded(config.seed, torch_device):
             run = _Run(config, own_files, layout, torch_device, n_jobs, progress, processes)
-            torch.manual_seed(config.seed)
             inputs = run.read(strict)
             trained = run.fit(inputs, state, resume)
             if not processes.is_first:
