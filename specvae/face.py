@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
+
+import torch
 
 from specvae.annotation.output.cells import Cell, rows
 from specvae.annotation.output.provenance import provenance
@@ -24,16 +25,16 @@ from specvae.annotation.ranking.run import RankingRun
 from specvae.annotation.training.run import train as run_training
 from specvae.annotation.training.run_files import MODEL_FILE, TrainFiles
 from specvae.annotation.training.settings import preset_config
-from specvae.errors import ConfigError, InputError
-from specvae.files import temporary_folder
+from specvae.arguments import as_path, checked
+from specvae.at_hand import given_candidates, given_spectra, is_open_file, named_as_given
+from specvae.errors import ConfigError
 from specvae.interruption import heeding_interrupts
 from specvae.progress import Bars, Progress, Silence, in_notebook
 from specvae.report import ReadReport
 from specvae.settings import override
-from specvae.sources import rewindable
+from specvae.sources import name_of_source, rewindable
 from specvae.spectra.exchange import from_matchms, to_matchms
 from specvae.spectra.read import read_spectra as read_records
-from specvae.spectra.read import with_unique_ids
 from specvae.spectra.spectrum import Spectrum
 
 if TYPE_CHECKING:
@@ -56,12 +57,16 @@ __all__ = [
 _log = logging.getLogger(__name__)
 _TABLE = ".csv"  # the suffix of a table that comes through a pipe
 
-Files = str | Path | Iterable[str | Path]
+_PATH = (str, os.PathLike)
+AnyPath = str | os.PathLike[str]
+Files = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+Device = str | torch.device
 Spectra: TypeAlias = (
-    "str | Path | Spectrum | matchms.Spectrum | Iterable[Spectrum | matchms.Spectrum]"
+    "AnyPath | IO[Any] | Spectrum | matchms.Spectrum | Iterable[Spectrum | matchms.Spectrum]"
 )
 Candidates: TypeAlias = (
-    "str | Path | pd.DataFrame | Mapping[str, Any] | Iterable[str | Chem.Mol | Mapping[str, Any]]"
+    "AnyPath | IO[Any] | pd.DataFrame | Mapping[str, Any] "
+    "| Iterable[str | Chem.Mol | Mapping[str, Any]]"
 )
 
 
@@ -84,13 +89,14 @@ class Model:
         """Say which model it is, and what it was trained on."""
         return f"<specvae.Model {str(self.path)!r}: {self.annotator.header.trained_on}>"
 
+    @checked("spectra", "candidates")
     def annotate(
         self,
         spectra: Spectra,
         candidates: Candidates,
         ppm: float = 10.0,
         *,
-        top: int | str | None = 10,
+        top: int | Literal["all"] | None = 10,
         in_list: float | None = None,
         known: float | tuple[float, float] | None = None,
         assume_adduct: str | None = None,
@@ -100,8 +106,8 @@ class Model:
         use_library: bool = True,
         use_retention_times: bool = True,
         use_nearness: bool = True,
-        counts: str | Path | None = None,
-        counts_columns: str | Iterable[str] = (),
+        counts: AnyPath | None = None,
+        counts_columns: str | Iterable[str] | None = (),
         counts_weight: float = DEFAULT_COUNTS_WEIGHT,
         merge_by: str | None = None,
         rescore: int | None = None,
@@ -183,13 +189,18 @@ class Model:
         if shown is not None and not (isinstance(shown, Integral) and shown >= 1):
             raise ConfigError(f"top: found {top!r}, wanted a number above 0, or None for all")
         if try_adducts is not None and not isinstance(try_adducts, str):
-            try_adducts = ",".join(map(str, try_adducts))
-        columns = [counts_columns] if isinstance(counts_columns, str) else counts_columns
-        with heeding_interrupts(), _candidates_file(candidates) as path:
+            try_adducts = ",".join(try_adducts)
+        columns = (counts_columns,) if isinstance(counts_columns, str) else counts_columns or ()
+        with (
+            heeding_interrupts(),
+            named_as_given(),
+            given_candidates(candidates) as (path, is_named),
+            given_spectra(spectra) as queries,
+        ):
             return self._annotate(
-                spectra,
+                queries,
                 path,
-                isinstance(candidates, str | Path),
+                is_named,
                 None if shown is None else int(shown),
                 _shown(progress),
                 ppm=ppm,
@@ -198,7 +209,7 @@ class Model:
                 assume_adduct=assume_adduct,
                 assume_ion_mode=assume_ion_mode,
                 try_adducts=try_adducts,
-                library=() if library is None else _paths(library),
+                library=_paths(library),
                 use_library=use_library,
                 use_retention_times=use_retention_times,
                 use_nearness=use_nearness,
@@ -212,7 +223,7 @@ class Model:
 
     def _annotate(
         self,
-        spectra: Spectra,
+        spectra: Path | list[Spectrum],
         candidates: Path,
         is_named: bool,
         top: int | None,
@@ -222,25 +233,24 @@ class Model:
         """Rank; `is_named` says whether the file of candidates is the user's."""
         options = RunOptions(candidates=candidates, **asked)
         run = RankingRun(self.annotator, options, progress)
-        queries: Path | None = None
-        if isinstance(spectra, str | Path):
-            queries = rewindable(Path(spectra))
-            found = run.results(queries, top=top)
-        else:
-            found = run.results(_ours(spectra), top=top)
+        found = run.results(spectra, top=top)
         _warn_of_skips(run.queries, "spectra")
         _warn_of_skips(run.candidates, "candidates")
         _warn_of_skips(run.library, "spectra of the library")
         table = _typed(row for result in found.results for row in rows(result))
         made_by = provenance(
-            options, self.annotator.header, queries=queries, model=self.path, top=top
+            options,
+            self.annotator.header,
+            queries=spectra if isinstance(spectra, Path) else None,
+            model=self.path,
+            top=top,
         )
         if not is_named:
             made_by["inputs"]["candidates"]["path"] = None
         table.attrs = {
             "model": str(self.path),
             "model digest": self.annotator.header.weights_sha256,
-            "candidates": str(candidates) if is_named else "in memory",
+            "candidates": name_of_source(candidates) if is_named else "in memory",
             "provenance": made_by,
             "share of lists with their truth": found.share_in_list,
             "summary": [*run.reading(), *tally_lines(run.tally), *found.lines],
@@ -268,12 +278,13 @@ class Model:
 
     def _with_ions(self, spectra: Spectra) -> list[Spectrum]:
         """Return spectra, each with its ion assigned."""
-        if isinstance(spectra, str | Path):
-            spectra = read_spectra(spectra)
-        return [self.annotator.assign_ion(spectrum).spectrum for spectrum in _ours(spectra)]
+        with named_as_given(), given_spectra(spectra) as given:
+            read = _read(given) if isinstance(given, Path) else given
+        return [self.annotator.assign_ion(spectrum).spectrum for spectrum in read]
 
 
-def load(path: str | Path, device: str = "auto") -> Model:
+@checked()
+def load(path: AnyPath, device: Device = "auto") -> Model:
     """Load a trained model.
 
     Parameters
@@ -293,10 +304,10 @@ def load(path: str | Path, device: str = "auto") -> Model:
     file = Path(path)
     if file.is_dir():
         file /= MODEL_FILE
-    return Model(file, Annotator.load(file, device))
+    return Model(file, Annotator.load(file, str(device)))
 
 
-def read_spectra(path: str | Path) -> list[Spectrum]:
+def read_spectra(path: AnyPath | IO[Any]) -> list[Spectrum]:
     """Read a file of spectra: MSP, MGF, mzML, mzXML or MassBank, also compressed.
 
     Records that cannot be read are left out, and counted in a warning of the log ``specvae.face``.
@@ -306,16 +317,16 @@ def read_spectra(path: str | Path) -> list[Spectrum]:
     InputError
         If the file cannot be used.
     """
-    report = ReadReport()
-    spectra = list(read_records(Path(path), report))
-    _warn_of_skips(report, "spectra")
-    return spectra
+    source = path if is_open_file(path) else as_path(path, "path")
+    with named_as_given(), given_spectra(source) as given:
+        return _read(given) if isinstance(given, Path) else given
 
 
+@checked("spectra", "candidates", "ppm")
 def annotate(
     spectra: Spectra,
     candidates: Candidates,
-    model: str | Path | Model = "specvae-model",
+    model: AnyPath | Model = "specvae-model",
     ppm: float = 10.0,
     **options: Any,  # noqa: ANN401 (those of Model.annotate)
 ) -> pd.DataFrame:
@@ -332,17 +343,18 @@ def annotate(
     return loaded.annotate(spectra, candidates, ppm, **options)
 
 
+@checked()
 def train(
     spectra: Files,
-    output: str | Path = "specvae-model",
+    output: AnyPath = "specvae-model",
     *,
     preset: str = "small",
     kind: str = "svae",
     settings: Mapping[str, Any] | None = None,
-    exclude: Files = (),
-    structures: str | Path | None = None,
-    fragment_score: str | Path | None = None,
-    device: str = "auto",
+    exclude: Files | None = (),
+    structures: AnyPath | None = None,
+    fragment_score: AnyPath | None = None,
+    device: Device = "auto",
     resume: bool = False,
     force: bool = False,
     progress: bool | None = None,
@@ -387,7 +399,7 @@ def train(
     )
     with heeding_interrupts():
         run_training(
-            config, files, device=device, resume=resume, force=force, progress=_shown(progress)
+            config, files, device=str(device), resume=resume, force=force, progress=_shown(progress)
         )
     return load(output, device)
 
@@ -403,83 +415,20 @@ def _typed(cells: Iterable[Mapping[str, Cell]]) -> pd.DataFrame:
     return table.astype({column: types.get(column, text) for column in COLUMNS})
 
 
-def _ours(
-    spectra: Spectrum | matchms.Spectrum | Iterable[Spectrum | matchms.Spectrum],
-) -> list[Spectrum]:
-    """Return spectra of either kind as ours, each under a name of its own."""
-    given = list(spectra) if isinstance(spectra, Iterable) else [spectra]
-    return list(
-        with_unique_ids(
-            spectrum if isinstance(spectrum, Spectrum) else from_matchms(spectrum, number)
-            for number, spectrum in enumerate(given, start=1)
-        )
-    )
+def _read(path: Path) -> list[Spectrum]:
+    """Return the spectra of a file, which say that they are of what the user calls it."""
+    report = ReadReport()
+    called = name_of_source(path)
+    spectra = list(read_records(path, report))
+    _warn_of_skips(report, "spectra")
+    if called == str(path):
+        return spectra
+    return [replace(spectrum, path=called) for spectrum in spectra]
 
 
-@contextmanager
-def _candidates_file(candidates: Candidates) -> Iterator[Path]:
-    """Yield the file of candidates; those in memory are written to a temporary one.
-
-    So they are read by the rules of files, and errors in rows have the same messages.
-    """
-    if isinstance(candidates, str | Path):
-        # Path.exists fails on a text that is too long for a name.
-        if not os.path.exists(candidates) and _is_smiles(str(candidates)):  # noqa: PTH110
-            raise InputError("candidates: found a SMILES, wanted a list of them or a path")
-        yield rewindable(Path(candidates), _TABLE)
-        return
-    table = _table_of(candidates)
-    folder = temporary_folder()
-    path = folder / "candidates.csv"
-    try:
-        table.to_csv(path, index=False)
-        yield path
-    except InputError as error:
-        # Nobody has seen the temporary file.
-        raise InputError(str(error).replace(str(path), "candidates")) from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_smiles(text: str) -> bool:
-    from specvae.molecules.structure_text import is_smiles
-
-    return bool(text) and is_smiles(text)
-
-
-def _table_of(candidates: Any) -> pd.DataFrame:  # noqa: ANN401 (whatever a user gives)
-    """Return candidates in memory as a table with the columns of a file."""
-    import pandas as pd
-    from rdkit import Chem
-
-    wanted = "wanted a path, a DataFrame, or a list of SMILES or of RDKit's molecules"
-    if isinstance(candidates, pd.DataFrame):
-        # What names rows may be a column of the file: table.set_index("query_id").
-        named = [name for name in candidates.index.names if name not in (None, *candidates)]
-        return candidates.reset_index(named) if named else candidates
-    if not isinstance(candidates, Iterable) or isinstance(candidates, bytes):
-        raise InputError(f"candidates: found {type(candidates).__name__}, {wanted}")
-    listed = candidates if isinstance(candidates, Mapping) else list(candidates)
-    if isinstance(listed, Mapping) or (listed and all(isinstance(o, Mapping) for o in listed)):
-        try:
-            return pd.DataFrame(listed)
-        except ValueError as error:
-            raise InputError(f"candidates: no table can be made of them ({error})") from None
-    smiles = []
-    for number, one in enumerate(listed, start=1):
-        text = Chem.MolToSmiles(one) if isinstance(one, Chem.Mol) else one
-        if not isinstance(text, str):
-            raise InputError(f"candidate {number}: found {type(one).__name__}, {wanted}")
-        smiles.append(text)
-    return pd.DataFrame({"smiles": smiles})
-
-
-def _paths(files: Files) -> tuple[Path, ...]:
-    paths = (files,) if isinstance(files, str | Path) else tuple(files)
-    for path in paths:
-        if not isinstance(path, str | Path):
-            raise InputError(f"found {type(path).__name__}, wanted the path of a file, or several")
-    return tuple(rewindable(Path(path)) for path in paths)
+def _paths(files: Files | None) -> tuple[Path, ...]:
+    given = () if files is None else (files,) if isinstance(files, _PATH) else tuple(files)
+    return tuple(rewindable(Path(path)) for path in given)
 
 
 def _shown(progress: bool | None) -> Progress:

@@ -34,8 +34,23 @@ def temporary_folder() -> Path:
                 if (found := abandoned.fullmatch(folder.name)) and not _runs(int(found[1])):
                     shutil.rmtree(folder, ignore_errors=True)
     made = Path(tempfile.mkdtemp(prefix=f"specvae-{_host()}-{os.getpid()}-"))
-    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    _TEMPORARY.add(made)
     return made
+
+
+def remove_temporary_folder(folder: Path) -> None:
+    """Remove a folder that `temporary_folder` made, before the end of the program."""
+    shutil.rmtree(folder, ignore_errors=True)
+    _TEMPORARY.discard(folder)
+
+
+_TEMPORARY: set[Path] = set()
+
+
+@atexit.register
+def _remove_temporary_folders() -> None:
+    for folder in tuple(_TEMPORARY):
+        remove_temporary_folder(folder)
 
 
 # HDF5 puts the error of the system into a text of its own, and h5py raises it as this or that.

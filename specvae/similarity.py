@@ -13,12 +13,13 @@ from matchms.similarity.BaseSimilarity import BaseSimilarity
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
+from specvae.arguments import kind_of
+from specvae.errors import InputError
+from specvae.face import Model
 from specvae.spectra.exchange import from_matchms
 
 if TYPE_CHECKING:
     import matchms
-
-    from specvae.face import Model
 
 
 class _Measure(BaseSimilarity):  # type: ignore[misc]
@@ -63,6 +64,8 @@ class LatentSimilarity(_Measure):
     """
 
     def __init__(self, model: Model) -> None:
+        if not isinstance(model, Model):
+            raise InputError(f"model: found {kind_of(model)}, wanted what specvae.load returns")
         self._model = model
 
     def _likeness(

@@ -17,7 +17,7 @@ from specvae.errors import InputError, nearest
 from specvae.files import temporary_folder
 
 _SOURCES: dict[str, str] = {}
-"""Stored copy of what a pipe brought -> what the user calls it."""
+"""Stored copy of what a pipe brought, or of what is in memory -> what the user calls it."""
 _DEVICES = (("/", "dev"), ("/", "proc"))  # where the files are that a process has open
 _MOST_NAMES = 1000  # of a folder, that are compared with a missing one
 _LIKE_NAME = 0.75  # from 0 to 1: how like it must be
@@ -132,7 +132,7 @@ def rewindable(path: Path, suffix: str = "") -> Path:
         with copy.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
             is_empty = target.tell() == 0
-    if is_empty and called in _SOURCES.values():
+    if is_empty and called in tuple(_SOURCES.values()):
         raise InputError(f"{called}: was read already, as it can be but once; wanted one input -")
     _SOURCES[str(copy)] = called
     return copy
@@ -165,9 +165,19 @@ def name_of_source(path: Path | str) -> str:
     return _SOURCES.get(str(path), str(path))
 
 
+@contextmanager
+def called_source(copy: Path, called: str) -> Iterator[None]:
+    """Let messages call a temporary file within as the user calls what is stored in it."""
+    _SOURCES[str(copy)] = called
+    try:
+        yield
+    finally:
+        del _SOURCES[str(copy)]
+
+
 def with_sources(text: str) -> str:
     """Return a text for the user with the names of pipes in place of those of their copies."""
-    for copy, called in _SOURCES.items():
+    for copy, called in tuple(_SOURCES.items()):
         text = text.replace(copy, called)
     return text
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from specvae.arguments import checked
 from specvae.errors import InputError
 from specvae.limits import limits
 from specvae.spectra.build import identify, make_spectrum
@@ -40,6 +41,7 @@ _KEYS = {
 _UNKNOWN = ("", "n/a", "0")
 
 
+@checked("spectrum")
 def from_matchms(spectrum: matchms.Spectrum, ordinal: int = 1) -> Spectrum:
     """Return a spectrum of matchms as ours; its metadata are read as those of an MGF record.
 
@@ -94,8 +96,10 @@ def to_matchms(spectrum: Spectrum) -> matchms.Spectrum:
     Raises
     ------
     InputError
-        If matchms is not installed.
+        If it is none of ours, or matchms is not installed.
     """
+    if not isinstance(spectrum, Spectrum):
+        raise InputError(f"spectrum: found {type(spectrum).__name__}, wanted a Spectrum of specvae")
     try:
         import matchms
     except ImportError:

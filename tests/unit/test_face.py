@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import inspect
+import io
 import logging
 import os
+import random
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,12 +21,14 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from annotation_examples import ASPIRIN, CAFFEINE, tiny_config, write_library
 from rdkit import Chem
 
 import specvae
+from specvae import files, sources
 from specvae.annotation.ranking.result import COLUMNS
-from specvae.errors import CheckpointError, ConfigError, InputError
+from specvae.errors import CheckpointError, ConfigError, InputError, SpecvaeError
 from specvae.settings import flatten
 
 Result = TypeVar("Result")
@@ -124,7 +132,7 @@ def test_wrong_arguments_are_one_line(model: specvae.Model, folder: Path) -> Non
         specvae.load(folder / "nothing")
     with pytest.raises(InputError, match=r"nothing\.mgf: no such file"):
         specvae.read_spectra(folder / "nothing.mgf")
-    with pytest.raises(InputError, match="found Spectrum, wanted the path of a file"):
+    with pytest.raises(InputError, match=r"library\[0\]: found Spectrum, wanted a path"):
         model.annotate(
             folder / "library.msp",
             folder / "cands.csv",
@@ -150,7 +158,8 @@ def test_messages_on_candidates_in_memory_name_no_file(model: specvae.Model, fol
         ({"ppm": "10"}, "ppm: found '10'"),
         ({"known": "all"}, "known: found 'all'"),
         ({"known": (0.7, 0.4)}, "two whose sum is at most 1"),
-        ({"known": (0.7,)}, "two whose sum is at most 1"),
+        ({"known": (0.7,)}, r"known: found \(0.7,\), wanted a finite number, two of them or None"),
+        ({"known": [0.7, 0.4]}, "two whose sum is at most 1"),
         ({"n_jobs": -1}, "n_jobs: found -1"),
         ({"assume_ion_mode": "pos"}, "assume_ion_mode: found 'pos', wanted positive or negative"),
     ],
@@ -200,7 +209,7 @@ def test_candidates_as_molecules_or_what_becomes_a_table(
         [{"smiles": CAFFEINE}, {"smiles": ASPIRIN}],
     ):
         assert model.annotate(spectra, candidates)[columns].equals(wanted[columns])
-    with pytest.raises(InputError, match="candidate 2: found float, wanted a path, a DataFrame"):
+    with pytest.raises(InputError, match="candidate 2: found nan, wanted a SMILES"):
         model.annotate(spectra, [CAFFEINE, float("nan")])  # type: ignore[list-item]
 
 
@@ -267,9 +276,7 @@ def test_candidates_and_spectra_may_be_in_memory(model: specvae.Model, folder: P
     assert made_by["options"]["ppm"] == 10.0
     assert made_by["inputs"]["queries"] is None
     assert len(made_by["inputs"]["candidates"]["sha256"]) == 64
-    with pytest.raises(
-        InputError, match="found int, wanted a path, a DataFrame, or a list of SMILES"
-    ):
+    with pytest.raises(InputError, match="candidate 1: found 1, wanted a SMILES"):
         model.annotate(spectra, [1, 2])  # type: ignore[list-item]
     for alone in ("CCO", "C" * 300):
         with pytest.raises(InputError, match="candidates: found a SMILES, wanted a list of them"):
@@ -312,3 +319,164 @@ def test_progress_is_shown_where_it_is_asked_for(
     assert capsys.readouterr().err == ""
     model.annotate(spectra, folder / "cands.csv", n_jobs=1, progress=True)
     assert "ranking queries" in capsys.readouterr().err
+
+
+_WRONG = (
+    3, -1, 2.5, float("nan"), "no", "", b"x", True, None, [3], ["x"], [None], {"a": 1}, {1: 2},
+    (0.5,), "a\0b", "x" * 5000, np.array(1.0), pd.NA, pd.DataFrame({"a": [1]}), object(), int,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["load", "read_spectra", "annotate", "predict", "embed"])
+def test_no_argument_ends_in_an_error_of_python(
+    model: specvae.Model, folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    spectra = specvae.read_spectra(folder / "library.msp")[:1]
+    function = getattr(model, name, None) or getattr(specvae, name)
+    others: dict[str, dict[str, Any]] = {
+        "load": {"path": model.path},
+        "read_spectra": {"path": "library.msp"},
+        "annotate": {"spectra": spectra, "candidates": "cands.csv", "n_jobs": 1, "progress": False},
+    }
+    sound = others.get(name, {"spectra": spectra})
+    said: list[tuple[str, object, str]] = []
+    for argument in inspect.signature(function).parameters:
+        for value in _WRONG:
+            if argument == "n_jobs" and value is None:
+                continue  # one for each core
+            try:
+                function(**{**sound, argument: value})
+            except SpecvaeError as error:
+                said.append((argument, value, str(error)))
+    assert len(said) > len(sound) * 15
+    for argument, value, message in said:
+        assert "\n" not in message
+        if not isinstance(value, str | list | tuple | np.ndarray | pd.DataFrame):
+            assert message.startswith(argument), value
+
+
+def test_wrong_arguments_of_a_training_are_told_before_it(folder: Path, tmp_path: Path) -> None:
+    for options, said in (
+        ({"spectra": 3}, "spectra: found 3, wanted a path or several of them"),
+        ({"output": b"model"}, "output: found b'model', wanted a path"),
+        ({"preset": 1}, "preset: found 1, wanted text"),
+        ({"settings": {3: 1}}, "settings: found dict, wanted a dictionary with text as keys"),
+        ({"resume": "no"}, "resume: found 'no', wanted True or False"),
+        ({"force": None}, "force: found None, wanted True or False"),
+        ({"device": 0}, "device: found 0, wanted text or a device"),
+    ):
+        with pytest.raises(SpecvaeError, match=f"^{said}"):
+            specvae.train(**{"spectra": folder / "library.msp", "output": tmp_path / "m"} | options)
+    assert not (tmp_path / "m").exists()
+
+
+def test_random_numbers_of_the_caller_go_on(folder: Path, tmp_path: Path) -> None:
+    def draws() -> tuple[object, ...]:
+        return torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()  # noqa: NPY002
+
+    def seed() -> None:
+        torch.manual_seed(1)
+        np.random.seed(1)  # noqa: NPY002
+        random.seed(1)
+
+    seed()
+    wanted = draws()
+    settings = {**flatten(tiny_config().to_json()), "optim.epochs": np.int64(1)}
+    spectra = specvae.read_spectra(folder / "library.msp")[:2]
+    seed()
+    trained = specvae.train(folder / "library.msp", tmp_path / "model", settings=settings)
+    assert draws() == wanted
+    seed()
+    loaded = specvae.load(tmp_path / "model", torch.device("cpu"))
+    loaded.annotate(spectra, [CAFFEINE], n_jobs=1)
+    loaded.predict(spectra)
+    loaded.embed(spectra)
+    assert draws() == wanted
+    weights = trained.annotator.header.weights_sha256
+    assert loaded.annotator.header.weights_sha256 == weights
+
+
+def test_open_files_are_read_as_what_they_hold(model: specvae.Model, folder: Path) -> None:
+    """Lines of a table were taken for SMILES, its first line included."""
+    wanted = model.annotate(folder / "library.msp", folder / "cands.csv", n_jobs=1)
+    with (
+        (folder / "cands.csv").open() as candidates,
+        (folder / "library.msp").open("rb") as spectra,
+    ):
+        table = model.annotate(spectra, candidates, n_jobs=1)
+    assert table.equals(wanted)
+    made_by = table.attrs["provenance"]["inputs"]
+    assert made_by == wanted.attrs["provenance"]["inputs"] | {"queries": made_by["queries"]}
+    assert made_by["queries"]["path"] == str(folder / "library.msp")
+    text = io.StringIO((folder / "library.msp").read_text(encoding="utf-8"))
+    table = model.annotate(text, io.StringIO("smiles\n" + "\n".join(STRUCTURES)), n_jobs=1)
+    assert table["query_id"].nunique() == 4 * len(STRUCTURES)
+    assert table.attrs["candidates"] == "in memory"
+    with (folder / "library.msp").open() as spectra:
+        read = specvae.read_spectra(spectra)
+    assert {spectrum.path for spectrum in read} == {str(folder / "library.msp")}
+    assert np.array_equal(model.embed(read), model.embed(folder / "library.msp"))
+    with pytest.raises(InputError, match=r"^candidates: no column smiles or inchi among"):
+        model.annotate(read, io.StringIO("a,b\n1,2\n"))
+    with pytest.raises(InputError, match=r"^spectra: found an open file at its end"):
+        model.predict(text)
+
+
+def test_paths_of_all_kinds(
+    model: specvae.Model, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Place(os.PathLike[str]):
+        def __init__(self, path: Path) -> None:
+            self.path = path
+
+        def __fspath__(self) -> str:
+            return str(self.path)
+
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("USERPROFILE", str(folder))
+    spectra, candidates = folder / "library.msp", folder / "cands.csv"
+    wanted = model.annotate(spectra, candidates, n_jobs=1)
+    for as_given in (Place, lambda path: f"~/{path.name}", lambda path: Path("~") / path.name):
+        table = specvae.annotate(
+            as_given(spectra), as_given(candidates), as_given(folder / "model"), n_jobs=1
+        )
+        assert table.equals(wanted)
+        assert np.array_equal(model.embed(as_given(spectra)), model.embed(spectra))
+    for function in (model.predict, lambda path: model.annotate(path, candidates)):
+        with pytest.raises(InputError, match=r"^spectra: found b'.*, wanted a path"):
+            function(os.fsencode(spectra))
+
+
+def test_names_of_queries_in_a_column_with_gaps(model: specvae.Model, folder: Path) -> None:
+    """What pandas makes of 1, 2 and a gap is 1.0, 2.0 and not-a-number."""
+    spectra = [
+        replace(spectrum, query_id=str(number))
+        for number, spectrum in enumerate(specvae.read_spectra(folder / "library.msp")[:2], start=1)
+    ]
+    plain = pd.DataFrame({"query_id": ["1", "2"], "smiles": [CAFFEINE, "CCO"], "id": ["7", "8"]})
+    gaps = pd.DataFrame(
+        {
+            "query_id": [1.0, 2.0, np.nan],
+            "smiles": [CAFFEINE, "CCO", ASPIRIN],
+            "id": [7.0, 8.0, 9.0],
+        }
+    )
+    wanted = model.annotate(spectra, plain, n_jobs=1)
+    assert wanted["candidate_id"].tolist() == ["7", "8"]
+    assert model.annotate(spectra, gaps, n_jobs=1).equals(wanted)
+    assert model.annotate(spectra, gaps.set_index("query_id"), n_jobs=1).equals(wanted)
+
+
+def test_nothing_is_left_of_many_calls(model: specvae.Model, folder: Path) -> None:
+    spectra = specvae.read_spectra(folder / "library.msp")[:2]
+
+    def call() -> tuple[int, ...]:
+        with (folder / "cands.csv").open() as stream:
+            model.annotate(spectra, stream, n_jobs=1)
+        model.annotate(spectra, [CAFFEINE], n_jobs=1)
+        made = len(list(Path(tempfile.gettempdir()).glob(f"specvae-*-{os.getpid()}-*")))
+        kept = len(files._TEMPORARY) + len(sources._SOURCES)
+        return made, kept, threading.active_count(), atexit._ncallbacks()
+
+    assert call() == call() == call()

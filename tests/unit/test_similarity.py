@@ -5,6 +5,7 @@ import pytest
 from shard_examples import write_run
 
 import specvae
+from specvae.errors import InputError
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -69,3 +70,12 @@ def test_unlike_spectra_are_at_zero() -> None:
         for mz in ([60.0, 70.0], [101.3, 150.9])
     )
     assert float(AnalogueSimilarity().pair(one, other)) == 0.0
+
+
+def test_a_measure_wants_a_model() -> None:
+    from specvae.similarity import LatentSimilarity
+
+    with pytest.raises(
+        InputError, match=r"model: found .model., wanted what specvae\.load returns"
+    ):
+        LatentSimilarity("model")  # type: ignore[arg-type]

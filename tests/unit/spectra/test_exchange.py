@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specvae.errors import InputError
+from specvae.errors import ConfigError, InputError
 from specvae.spectra.exchange import from_matchms, to_matchms
 from specvae.spectra.spectrum import Spectrum
 
@@ -92,3 +92,10 @@ def test_a_spectrum_without_peaks_is_refused_by_name() -> None:
     empty.peaks.mz = empty.peaks.intensities = np.empty(0)
     with pytest.raises(InputError, match="nothing"):
         from_matchms(empty)
+
+
+def test_arguments_of_another_type_are_one_line() -> None:
+    with pytest.raises(ConfigError, match="ordinal: found '2', wanted a whole number"):
+        from_matchms(likeness(), "2")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="spectrum: found list, wanted a Spectrum of specvae"):
+        to_matchms([CAFFEINE])  # type: ignore[arg-type]
