@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from specvae.cli.options import INPUT, NumberRange, model_file
+from specvae.cli.options import INPUT, NumberRange, WholeRange, model_file
 from specvae.cli.outputs import require_paths
 from specvae.errors import InputError
 from specvae.files import is_foreign
@@ -65,9 +65,7 @@ def title_option(function: Decorated) -> Decorated:
 
 def seed_option(about: str) -> Callable[[Decorated], Decorated]:
     """Add ``--seed``; `about` says what is random."""
-    return click.option(
-        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help=about
-    )
+    return click.option("--seed", type=WholeRange(min=0), default=0, show_default=True, help=about)
 
 
 def output_option(default: str, about: str) -> Callable[[Decorated], Decorated]:

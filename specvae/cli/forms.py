@@ -14,23 +14,28 @@ from starlette.requests import Request
 
 from specvae.annotation.library.query import Assumptions
 from specvae.annotation.ranking.options import RunOptions
+from specvae.cli.options import number_as_written
 from specvae.errors import SpecvaeError
 
 
 def _shares(text: str) -> float | tuple[float, ...]:
-    shares = tuple(map(float, text.split(",")))
+    shares = tuple(map(number_as_written, text.split(",")))
     return shares[0] if len(shares) == 1 else shares
 
 
 def _top(text: str) -> int | None:
-    return None if text.strip().lower() == "all" else int(text)
+    if text.strip().lower() == "all":
+        return None
+    if "_" in text:  # see `number_as_written`
+        raise ValueError(text)
+    return int(text)
 
 
 _NUMBERS: Mapping[str, Callable[[str], Any]] = {
-    "ppm": float,
-    "in_list": float,
+    "ppm": number_as_written,
+    "in_list": number_as_written,
     "known": _shares,
-    "min_probability": float,
+    "min_probability": number_as_written,
     "top": _top,
 }
 _FILES = ("spectra", "candidates")

@@ -93,7 +93,7 @@ def seed_option(function: Decorated) -> Decorated:
     """Add ``--seed``."""
     return click.option(
         "--seed",
-        type=click.IntRange(min=0),
+        type=WholeRange(min=0),
         default=0,
         show_default=True,
         help="Seed of everything random.",
@@ -221,10 +221,41 @@ class KnownSharesType(click.ParamType[float | tuple[float, float]]):
         return first, rest[0]
 
 
-class NumberRange(click.FloatRange):
-    """A finite number in a range; click's own type takes infinity and not-a-number.
+def number_as_written(text: str) -> float:
+    """Return the number that a text is, as people write it.
 
-    JSON has no number for these, so that a setting would be read back as another.
+    Python's own would take 1_0, a mistyped 1.0, for 10.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if "_" in text:
+        raise ValueError(text)
+    return float(text)
+
+
+class WholeRange(click.IntRange):
+    """A whole number in a range, as people write it; see `number_as_written`."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> int:
+        """Return the number."""
+        if "_" in str(value):
+            self.fail(f"{value!r} is not a valid integer.", param, ctx)
+        return int(super().convert(value, param, ctx))
+
+
+class NumberRange(click.FloatRange):
+    """A finite number in a range, as people write it; see `number_as_written`.
+
+    Click's own type takes infinity and not-a-number. JSON has no number for these, so that a
+    setting would be read back as another.
     """
 
     def convert(
@@ -234,6 +265,8 @@ class NumberRange(click.FloatRange):
         ctx: click.Context | None,
     ) -> float:
         """Return the number."""
+        if "_" in str(value):
+            self.fail(f"{value!r} is not a valid float.", param, ctx)
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
@@ -244,7 +277,7 @@ def jobs_option(function: Decorated) -> Decorated:
     """Add ``--jobs``."""
     return click.option(
         "--jobs",
-        type=click.IntRange(min=1),
+        type=WholeRange(min=1),
         default=None,
         help="Processes that parse long tables, compute fingerprints and break molecules.  "
         "[default: one per core]",
@@ -343,7 +376,7 @@ def candidate_options(function: Decorated) -> Decorated:
         ),
         click.option(
             "--rescore",
-            type=click.IntRange(min=1),
+            type=WholeRange(min=1),
             default=None,
             metavar="N",
             help="For long lists: compute fragments only for the N candidates that are best by all "

@@ -19,7 +19,7 @@ import click
 from specvae.cli.console import Console, echo, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
-from specvae.cli.options import INPUT_FILE, device_option, model_file, model_option
+from specvae.cli.options import INPUT_FILE, WholeRange, device_option, model_file, model_option
 from specvae.errors import InputError, SpecvaeError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _PATIENCE = 5
     help="A table of structures or a pool (.h5) for whoever brings none.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option("--port", type=WholeRange(0, 65535), default=8000, show_default=True)
 @click.option(
     "--token",
     default=None,
@@ -48,7 +48,7 @@ _PATIENCE = 5
 )
 @click.option(
     "--max-upload",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=200,
     show_default=True,
     metavar="MB",
@@ -56,7 +56,7 @@ _PATIENCE = 5
 )
 @click.option(
     "--keep",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=60,
     show_default=True,
     metavar="MINUTES",

@@ -15,6 +15,7 @@ from specvae.cli.options import (
     INPUT_FILE,
     INPUT_TABLE,
     NumberRange,
+    WholeRange,
     device_option,
     jobs_option,
     library_filter_options,
@@ -120,13 +121,13 @@ _SETTINGS = {
 )
 @click.option(
     "--epochs",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=None,
     help="Passes over the data.  [default: by the size of the library, 15 to 100]",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=WholeRange(min=0),
     default=None,
     help="Seed of everything random.  [default: 0]",
 )

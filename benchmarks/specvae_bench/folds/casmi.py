@@ -10,7 +10,7 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
-from specvae.cli.options import INPUT, device_option, jobs_option, rank_by_option
+from specvae.cli.options import INPUT, WholeRange, device_option, jobs_option, rank_by_option
 from specvae_bench.options import (
     exclude_option,
     model_files,
@@ -37,7 +37,7 @@ FILES = ("result.json", "table.md", "topk.png")
     "--fingerprint", default=None, metavar="LAYOUT", help="Layout of the models to train."
 )
 @click.option(
-    "--epochs", type=click.IntRange(min=1), default=None, help="Epochs of the models to train."
+    "--epochs", type=WholeRange(min=1), default=None, help="Epochs of the models to train."
 )
 @click.option(
     "--ion-mode",

@@ -8,7 +8,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.options import INPUT, NumberRange, library_filter_options
+from specvae.cli.options import INPUT, NumberRange, WholeRange, library_filter_options
 from specvae.counting import counted
 from specvae_bench.options import (
     exclude_option,
@@ -33,7 +33,7 @@ FILES = ("queries.mgf", "truth.csv", "holdout.json", "candidates.csv")
 )
 @click.option(
     "--max-spectra",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=3,
     show_default=True,
     help="Largest number of spectra of one compound.",

@@ -8,7 +8,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.options import INPUT, NumberRange, jobs_option, library_filter_options
+from specvae.cli.options import INPUT, NumberRange, WholeRange, jobs_option, library_filter_options
 from specvae_bench.options import (
     exclude_option,
     library_option,
@@ -27,20 +27,20 @@ from specvae_bench.options import (
 @exclude_option
 @click.option(
     "--compounds",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=None,
     help="Largest number of compounds.  [default: all]",
 )
 @click.option(
     "--decoys",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=47,
     show_default=True,
     help="Other structures for each compound; eight are drawn at a time.",
 )
 @click.option(
     "--spectra-per-compound",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=12,
     show_default=True,
     help="Spectra of each compound; two are drawn at a time.",
@@ -56,7 +56,7 @@ from specvae_bench.options import (
 )
 @click.option(
     "--passes",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=8,
     show_default=True,
     help="How often each compound is learned from.",

@@ -15,7 +15,7 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
-from specvae.cli.options import INPUT, NumberRange, library_filter_options
+from specvae.cli.options import INPUT, NumberRange, WholeRange, library_filter_options
 from specvae.counting import counted
 from specvae.errors import ConfigError
 from specvae_bench.options import exclude_option, require_results, require_results_folder
@@ -74,16 +74,12 @@ _FEWEST_SECONDS = 8.0
 )
 @click.option(
     "--epochs",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=None,
     help="Epochs of each training, for a trial.",
 )
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=None, help="Examples to use, for a trial."
-)
-@click.option(
-    "--oracle-epochs", type=click.IntRange(min=1), default=None, help="Epochs of the oracle."
-)
+@click.option("--limit", type=WholeRange(min=1), default=None, help="Examples to use, for a trial.")
+@click.option("--oracle-epochs", type=WholeRange(min=1), default=None, help="Epochs of the oracle.")
 @click.option(
     "--prepare", "preparing", is_flag=True, help="Write the file of encoded spectra; needs rdkit."
 )

@@ -8,7 +8,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.options import INPUT, device_option, jobs_option
+from specvae.cli.options import INPUT, WholeRange, device_option, jobs_option
 from specvae_bench.options import (
     library_option,
     model_files,
@@ -62,7 +62,7 @@ _FIRST_KEYS = ("weights", "feature_names")  # of these
 @click.option(
     "--queries",
     "n_each",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=100,
     show_default=True,
     help="Largest number of queries of each kind and group.",

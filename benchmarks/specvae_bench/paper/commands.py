@@ -11,7 +11,7 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
-from specvae.cli.options import INPUT, NumberRange, device_option
+from specvae.cli.options import INPUT, NumberRange, WholeRange, device_option
 from specvae.interruption import STOPPING
 from specvae.vae.kinds import MODEL_KINDS
 
@@ -92,11 +92,9 @@ _OPTIONS = (
         show_default=True,
         help="Seed; several with commas between them.",
     ),
+    click.option("--epochs", type=WholeRange(min=1), default=None, help="[default: the paper's]"),
     click.option(
-        "--epochs", type=click.IntRange(min=1), default=None, help="[default: the paper's]"
-    ),
-    click.option(
-        "--batch-size", type=click.IntRange(min=1), default=None, help="[default: the paper's]"
+        "--batch-size", type=WholeRange(min=1), default=None, help="[default: the paper's]"
     ),
     click.option(
         "--learning-rate",
@@ -113,7 +111,7 @@ _OPTIONS = (
     ),
     click.option(
         "--n-samples",
-        type=click.IntRange(min=1),
+        type=WholeRange(min=1),
         default=None,
         help="Latent codes for each expectation; K of MMVAE.  [default: 10 for mmvae and "
         "mmvae-iwae, else 1]",
@@ -149,7 +147,7 @@ _OPTIONS = (
     ),
     click.option(
         "--limit",
-        type=click.IntRange(min=1),
+        type=WholeRange(min=1),
         default=None,
         help="Use only this many examples of each fold, for a trial; oracles learn from all.",
     ),
@@ -161,7 +159,7 @@ _OPTIONS = (
     ),
     click.option(
         "--oracle-epochs",
-        type=click.IntRange(min=1),
+        type=WholeRange(min=1),
         default=None,
         help="Epochs of the oracles' training.  [default: until they are good]",
     ),

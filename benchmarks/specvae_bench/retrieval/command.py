@@ -10,7 +10,7 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
-from specvae.cli.options import device_option, jobs_option
+from specvae.cli.options import WholeRange, device_option, jobs_option
 from specvae_bench.folds.options import FoldFiles, fold_options
 from specvae_bench.options import (
     model_files,
@@ -39,7 +39,7 @@ FILES = ("retrieval.json", "table.md", "topk.png", "topk-formula.png", "falloff.
 )
 @click.option(
     "--steps",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=Options().steps,
     show_default=True,
     help="Steps of training, in batches of 256 spectra, for the methods that train.",

@@ -19,7 +19,7 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
-from specvae.cli.options import INPUT, NumberRange
+from specvae.cli.options import INPUT, NumberRange, WholeRange
 from specvae.errors import InputError
 from specvae_bench.options import require_results
 
@@ -80,7 +80,7 @@ _ON_REQUEST = ("read_msp", "pools")  # need a file, or gigabytes
 )
 @click.option(
     "--pool-rows",
-    type=click.IntRange(min=100),
+    type=WholeRange(min=100),
     multiple=True,
     default=(10_000, 100_000, 1_000_000),
     show_default=True,
@@ -88,7 +88,7 @@ _ON_REQUEST = ("read_msp", "pools")  # need a file, or gigabytes
 )
 @click.option(
     "--pool-queries",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     multiple=True,
     default=(10, 100, 1000),
     show_default=True,
@@ -106,14 +106,14 @@ _ON_REQUEST = ("read_msp", "pools")  # need a file, or gigabytes
 @click.option("--keep-pool", type=INPUT, default=None, help="Leave the largest pool here.")
 @click.option(
     "--repeats",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=3,
     show_default=True,
     help="Repeats of the quick measurements; medians are reported, of fragments the least.",
 )
 @click.option(
     "--read-repeats",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=1,
     show_default=True,
     help="Repeats of reading the whole file.",

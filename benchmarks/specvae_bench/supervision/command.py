@@ -10,7 +10,7 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
-from specvae.cli.options import INPUT, NumberRange, device_option, jobs_option
+from specvae.cli.options import INPUT, NumberRange, WholeRange, device_option, jobs_option
 from specvae_bench.folds.options import FoldFiles, fold_options
 from specvae_bench.options import output_option, require_results_folder, seed_option, title_option
 from specvae_bench.supervision.plan import LEARNERS, LEVELS, UNPAIRED, listing, planned
@@ -30,7 +30,7 @@ FILES = (RESULT, "table.md", "supervision.png")
 )
 @click.option(
     "--n-molecules",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=40_000,
     show_default=True,
     help="How many of them are drawn.",
@@ -61,7 +61,7 @@ FILES = (RESULT, "table.md", "supervision.png")
 )
 @click.option(
     "--steps",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=500,
     show_default=True,
     help="Steps of each training, in batches of at most 256 of each kind of example.",

@@ -14,22 +14,24 @@ from conftest import run_specvae
 from specvae.cli import docs
 from specvae.cli.help import GROUPS, Command, group_of
 from specvae.cli.main import cli
-from specvae.cli.options import model_file
+from specvae.cli.options import NumberRange, WholeRange, model_file, number_as_written
 from specvae.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
 SECTIONS = re.compile(r"^([A-Z][a-z]+):$", re.MULTILINE)
 
 
-def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+def commands(
+    group: click.Group, prefix: str = "", *, without: str = "bench"
+) -> Iterator[tuple[str, click.Command]]:
     """Yield the commands of a group, except the benchmarks."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None
         if isinstance(command, click.Group):
-            if name != "bench":
-                yield from commands(command, f"{prefix}{name} ")
+            if name != without:
+                yield from commands(command, f"{prefix}{name} ", without=without)
         else:
             yield f"{prefix}{name}", command
 
@@ -46,6 +48,24 @@ def test_every_option_of_a_long_list_has_a_section() -> None:
             assert found == [group for group in GROUPS if group in found], name
             options = [p for p in command.params if isinstance(p, click.Option)]
             assert {"Options"}.isdisjoint(map(group_of, options)), name
+
+
+def test_every_number_is_one_as_people_write_it() -> None:
+    """A mistyped --ppm 1_0 was 10, as click's own types take what Python takes."""
+    n_numbers = 0
+    for name, command in commands(cli, without=""):
+        for param in command.params:
+            kind = param.type
+            if getattr(param, "count", False):
+                continue  # -vv
+            if isinstance(kind, click.types.IntParamType | click.types.FloatParamType):
+                n_numbers += 1
+                assert isinstance(kind, WholeRange | NumberRange), f"{name}: {param.name}"
+                with pytest.raises(click.BadParameter, match="'1_0' is not a valid"):
+                    kind.convert("1_0", param, None)
+    assert n_numbers > 30
+    assert WholeRange(min=1).convert(" 10", None, None) == 10
+    assert number_as_written(" 1e1") == 10.0
 
 
 @pytest.mark.parametrize(

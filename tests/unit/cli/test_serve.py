@@ -154,6 +154,9 @@ def test_the_page_is_served_with_a_policy(client: TestClient) -> None:
 def test_bad_requests_are_told_in_one_line(client: TestClient, folder: Path) -> None:
     for fields, said in (
         ({"ppm": "wide"}, "ppm: found 'wide', wanted a number"),
+        ({"ppm": "1_0"}, "ppm: found '1_0', wanted a number"),
+        ({"known": "0.4,0.0_1"}, "known: found '0.4,0.0_1', wanted a number"),
+        ({"top": "1_0"}, "top: found '1_0', wanted a number or all"),
         ({"ppm": "-1"}, "ppm: found -1.0"),
         ({"colour": "red"}, "unknown field 'colour'"),
         ({"top": "0"}, "top: wanted"),
