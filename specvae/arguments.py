@@ -173,7 +173,7 @@ def _as(member: Any, value: Any, name: str) -> Any:  # noqa: ANN401 (driven by a
     if origin is Iterable:
         if not isinstance(value, Iterable) or isinstance(value, Mapping) or is_path(value):
             return _UNFIT
-        if hasattr(value, "read"):  # an open file: its lines are no paths
+        if hasattr(value, "read") or hasattr(value, "columns"):  # of an open file, or a table
             return _UNFIT
         return tuple(
             _taken(arguments[0], one, f"{name}[{i}]") for i, one in enumerate(_items(value))
@@ -232,13 +232,12 @@ def _mapping(value: Any) -> Any:  # noqa: ANN401
 
 
 def _unwrapped(value: Any) -> Any:  # noqa: ANN401
-    """Return a number of numpy as one of Python, and all else itself."""
-    for plain in (_flag, _whole, _number):
-        if isinstance(value, Number) or plain is _flag:
-            found = plain(value)
-            if found is not _UNFIT:
-                return found
-    return value
+    """Return numbers and arrays of numpy as numbers and lists of Python, and all else itself."""
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _unwrapped(each) for key, each in value.items()}
+    return [_unwrapped(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 _PLAIN: Mapping[Any, Callable[[Any], Any]] = {

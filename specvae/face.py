@@ -27,11 +27,11 @@ from specvae.annotation.training.run_files import MODEL_FILE, TrainFiles
 from specvae.annotation.training.settings import preset_config
 from specvae.arguments import as_path, checked
 from specvae.at_hand import given_candidates, given_spectra, is_open_file, named_as_given
-from specvae.errors import ConfigError
+from specvae.errors import ConfigError, InputError
 from specvae.interruption import heeding_interrupts
 from specvae.progress import Bars, Progress, Silence, in_notebook
 from specvae.report import ReadReport
-from specvae.settings import override
+from specvae.settings import flatten, override
 from specvae.sources import name_of_source, rewindable
 from specvae.spectra.exchange import from_matchms, to_matchms
 from specvae.spectra.read import read_spectra as read_records
@@ -189,7 +189,7 @@ class Model:
         if shown is not None and not (isinstance(shown, Integral) and shown >= 1):
             raise ConfigError(f"top: found {top!r}, wanted a number above 0, or None for all")
         if try_adducts is not None and not isinstance(try_adducts, str):
-            try_adducts = ",".join(try_adducts)
+            try_adducts = ",".join(try_adducts) or None
         columns = (counts_columns,) if isinstance(counts_columns, str) else counts_columns or ()
         with (
             heeding_interrupts(),
@@ -370,7 +370,8 @@ def train(
     preset, kind
         ``small`` or ``paper``; a name of ``specvae.vae.MODEL_KINDS``.
     settings
-        Further settings by their flat keys: ``{"optim.epochs": 20}``.
+        Further settings by their flat keys, ``{"optim.epochs": 20}``, or in groups,
+        ``{"optim": {"epochs": 20}}``.
     exclude
         Files of compounds that are not learned from.
     structures
@@ -389,9 +390,12 @@ def train(
     InputError, ConfigError, TrainingError
         If a file cannot be used, a setting is unknown or out of range, or training fails.
     """
-    config = override(preset_config(preset, kind), settings or {})
+    config = override(preset_config(preset, kind), flatten(settings or {}))
+    paths = _paths(spectra)
+    if not paths:
+        raise InputError("spectra: found none, wanted files of spectra")
     files = TrainFiles(
-        spectra=_paths(spectra),
+        spectra=paths,
         output=Path(output),
         exclude=_paths(exclude),
         structures=None if structures is None else rewindable(Path(structures), _TABLE),

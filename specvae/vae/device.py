@@ -30,16 +30,20 @@ def pick_device(name: str) -> torch.device:
     Raises
     ------
     ConfigError
-        If it is another word, or a GPU is asked for and there is none.
+        If it is another word, or a GPU is asked for that is not there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError:
+        if device.type != "cuda":  # others of torch's may not be there, or compute nothing
+            torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, ImportError):
         raise ConfigError(f"device {name!r}: wanted auto, cpu or cuda") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: this machine, or this build of torch, has no CUDA GPU")
+    if device.index is not None and device.index >= max(torch.cuda.device_count(), 1):
+        raise ConfigError(f"device {name!r}: found {torch.cuda.device_count()} CUDA GPUs")
     return device
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from specvae.arguments import as_path, checked, kind_of
@@ -60,6 +61,7 @@ def _given(
         ("files", ["a", Path("b"), _Place("c")], (Path("a"), Path("b"), Path("c"))),
         ("files", np.array(["a", "b"]), (Path("a"), Path("b"))),
         ("table", {"a": np.int64(1), "b": np.bool_(True), "c": [1]}, {"a": 1, "b": True, "c": [1]}),
+        ("table", {"a": np.array([8, 4]), "b": (np.int64(8),)}, {"a": [8, 4], "b": [8]}),
         ("whatever", b"x", b"x"),
     ],
 )
@@ -115,6 +117,8 @@ def test_files_that_are_none_are_named_by_their_place(tmp_path: Path) -> None:
         pytest.raises(InputError, match="files: found TextIOWrapper, wanted a path, several of"),
     ):
         _given(files=stream)
+    with pytest.raises(InputError, match="files: found DataFrame, wanted a path, several of"):
+        _given(files=pd.DataFrame({"a": ["b"]}))  # type: ignore[arg-type]
 
 
 def test_the_home_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -183,6 +183,9 @@ def test_values_that_say_the_same(model: specvae.Model, folder: Path) -> None:
         spectra, [CAFFEINE], top="all", library=None, try_adducts=["[M+H]+", "[M+Na]+"]
     )
     assert found.equals(wanted)
+    assert model.annotate(spectra, [CAFFEINE], try_adducts=[]).equals(
+        model.annotate(spectra, [CAFFEINE])
+    )
 
 
 def test_names_of_the_rows_of_a_table_are_one_of_its_columns(
@@ -365,6 +368,12 @@ def test_wrong_arguments_of_a_training_are_told_before_it(folder: Path, tmp_path
         ({"resume": "no"}, "resume: found 'no', wanted True or False"),
         ({"force": None}, "force: found None, wanted True or False"),
         ({"device": 0}, "device: found 0, wanted text or a device"),
+        ({"device": "meta"}, "device 'meta': wanted auto, cpu or cuda"),
+        ({"spectra": []}, "spectra: found none, wanted files of spectra"),
+        (
+            {"settings": {"optim": {"epochs": "2"}}},
+            "optim.epochs: found '2', wanted a whole number",
+        ),
     ):
         with pytest.raises(SpecvaeError, match=f"^{said}"):
             specvae.train(**{"spectra": folder / "library.msp", "output": tmp_path / "m"} | options)
@@ -382,7 +391,8 @@ def test_random_numbers_of_the_caller_go_on(folder: Path, tmp_path: Path) -> Non
 
     seed()
     wanted = draws()
-    settings = {**flatten(tiny_config().to_json()), "optim.epochs": np.int64(1)}
+    settings = tiny_config(optim__epochs=1).to_json()
+    settings["model"]["spectrum_encoder"] = np.array([8])
     spectra = specvae.read_spectra(folder / "library.msp")[:2]
     seed()
     trained = specvae.train(folder / "library.msp", tmp_path / "model", settings=settings)

@@ -106,3 +106,10 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
         pick_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert pick_device("auto") == torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ConfigError, match="device 'cuda:2': found 2 CUDA GPUs"):
+        pick_device("cuda:2")
+    for name in ("meta", "xla", "CPU"):
+        with pytest.raises(ConfigError, match=f"device '{name}': wanted auto, cpu or cuda"):
+            pick_device(name)
