@@ -209,6 +209,26 @@ def telling(kept: Callable[[], str]) -> Iterator[None]:
 
 
 @contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Let signals end the process by themselves, while a call of compiled code may wait long.
+
+    Meanwhile no function in Python is called for a signal, so that it would not be heeded.
+    """
+    before: dict[int, Callable[[int, FrameType | None], Any]] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in _present("SIGINT", *_ENDING):
+            if callable(handler := signal.getsignal(number)):
+                before[number] = handler
+    try:
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def signals_wait(numbers: Collection[int]) -> Iterator[None]:
     """Let signals wait in this thread until leaving; on Windows nothing waits.
 

@@ -89,7 +89,7 @@ def serve(
     try:
         import uvicorn
 
-        from specvae.cli.serving import LOOPBACK, JobRunner, RequestLimits, create_app
+        from specvae.cli.serving import LOOPBACK, JobRunner, RequestLimits, Server, create_app
     except ImportError as error:
         raise SpecvaeError(
             f"serve needs Starlette, uvicorn and python-multipart ({error}); "
@@ -115,7 +115,7 @@ def serve(
         app = create_app(runner, token=token)
         # What it says of odd forms is answered to the client.
         logging.getLogger("python_multipart").addHandler(logging.NullHandler())
-        server = uvicorn.Server(
+        server = Server(
             uvicorn.Config(
                 app,
                 log_level="warning",

@@ -21,8 +21,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -393,6 +395,19 @@ async def _keep_interrupts() -> None:
     while True:
         take_interrupts()
         await asyncio.sleep(_INTERRUPTS_EVERY)
+
+
+class Server(uvicorn.Server):
+    """A server whose end is not cut short by a second Ctrl-C.
+
+    The jobs are stopped then. A thread that went on with one while Python ends may hold what Python
+    waits for, for ever.
+    """
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End the server."""
+        super().handle_exit(sig, frame)
+        self.force_exit = False
 
 
 class _Routes:

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, distributed
 
-from specvae.errors import ConfigError
+from specvae.errors import ConfigError, TrainingError
+from specvae.interruption import ending_at_once
 
 
 class BatchPart(NamedTuple):
@@ -121,6 +122,7 @@ def started_by_torchrun(environment: Mapping[str, str] | None = None) -> Process
             f"the environment says WORLD_SIZE={n}, but has no {' and no '.join(missing)}: start "
             "several processes by torchrun; for one, unset WORLD_SIZE"
         )
+    _number(found, "MASTER_PORT", 0)
     if not 0 <= rank < n:
         raise ConfigError(f"the environment says RANK={rank} of WORLD_SIZE={n}: wanted less")
     return Processes(rank, n)
@@ -147,14 +149,28 @@ def local_device(device: torch.device) -> torch.device:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
-    """Join the processes that torchrun started, if it did: by gloo on a CPU, by NCCL on GPUs."""
+    """Join the processes that torchrun started, if it did: by gloo on a CPU, by NCCL on GPUs.
+
+    Raises
+    ------
+    TrainingError
+        If they do not find one another.
+    """
     processes = started_by_torchrun()
     if processes.n == 1:
         yield processes
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        with ending_at_once():
+            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        found = str(error).partition("\n")[0]
+        place = ":".join(os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT"))
+        raise TrainingError(
+            f"{place}: {processes.n} processes cannot meet there: {found}"
+        ) from None
     try:
         yield processes
     finally:

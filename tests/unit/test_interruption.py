@@ -16,6 +16,7 @@ from specvae.errors import Interrupted
 from specvae.interruption import (
     Ended,
     HeldSignals,
+    ending_at_once,
     ending_by_signals,
     heeding_interrupts,
     is_interrupt,
@@ -84,6 +85,15 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
     with ending_by_signals() as received:
         come(signal.SIGHUP)
     assert received == []
+
+
+def test_signals_end_the_process_while_compiled_code_waits() -> None:
+    with ending_by_signals():
+        before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        with ending_at_once():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                assert signal.getsignal(number) is signal.SIG_DFL
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 @pytest.mark.parametrize(

@@ -28,16 +28,18 @@ from conftest import run_specvae
 from shard_examples import write_run
 
 pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
 pytest.importorskip("python_multipart")
 pytest.importorskip("httpx")
 
+import uvicorn
 from starlette.testclient import TestClient
 
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.run import RankingRun
 from specvae.cli import serving
 from specvae.cli.annotate import annotate
-from specvae.cli.serving import RESULTS, JobRunner, RequestLimits, create_app
+from specvae.cli.serving import RESULTS, JobRunner, RequestLimits, Server, create_app
 
 
 @pytest.fixture(scope="module")
@@ -414,6 +416,16 @@ def test_a_server_that_is_stopped_leaves_no_uploads(
             process.send_signal(number)
             assert process.wait(60) == 128 + number
     assert list(tmp_path.glob("specvae-serve-*")) == []
+
+
+def test_a_second_ctrl_c_does_not_keep_the_server_from_stopping_its_jobs(
+    client: TestClient,
+) -> None:
+    """Their thread would go on while Python ends, and hold what Python waits for."""
+    server = Server(uvicorn.Config(client.app))
+    for _ in range(2):
+        server.handle_exit(signal.SIGINT, None)
+    assert (server.should_exit, server.force_exit) == (True, False)
 
 
 def test_ctrl_c_reaches_the_server_after_another_handler_took_it(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from vae_examples import small_batch, small_model, small_source
 
-from specvae.errors import ConfigError
+from specvae.errors import ConfigError, TrainingError
 from specvae.vae.config import ObjectiveConfig, OptimConfig
 from specvae.vae.data import TrainingData
 from specvae.vae.distributions import Normal
@@ -163,12 +163,27 @@ def test_a_process_alone_is_the_first() -> None:
             {"RANK": "2", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"},
             "RANK=2 of WORLD_SIZE=2: wanted less",
         ),
+        (
+            {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "tcp"},
+            "MASTER_PORT='tcp': wanted a number",
+        ),
     ],
 )
 def test_variables_that_torchrun_did_not_set(environment: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         started_by_torchrun(environment)
     assert Processes().from_first(None, torch.device("cpu")) is None
+
+
+def test_processes_that_cannot_meet_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": "99999"}
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", **place}.items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(TrainingError, match=r"^localhost:99999: 2 processes cannot meet there: .+"),
+        joined(torch.device("cpu")),
+    ):
+        pass
 
 
 FORKS = """
