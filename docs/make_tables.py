@@ -417,6 +417,7 @@ def unseen_score() -> str:
         "by a fragment score that has not seen them",
         "everything",
         "everything, without retention times",
+        "everything, without errors of precursor m/z",
     )
 
 

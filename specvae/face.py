@@ -105,6 +105,7 @@ class Model:
         library: Files | None = (),
         use_library: bool = True,
         use_retention_times: bool = True,
+        use_mass_errors: bool | None = None,
         use_nearness: bool = True,
         counts: AnyPath | None = None,
         counts_columns: str | Iterable[str] | None = (),
@@ -149,6 +150,9 @@ class Model:
             Whether the model's own library counts.
         use_retention_times
             Whether the retention times that spectra state count.
+        use_mass_errors
+            Whether errors of precursor m/z count, as the run shows them. None: unless `in_list` and
+            `known` are both given.
         use_nearness
             Whether it counts how near candidates are to the library's compounds.
         counts
@@ -212,6 +216,7 @@ class Model:
                 library=_paths(library),
                 use_library=use_library,
                 use_retention_times=use_retention_times,
+                use_mass_errors=use_mass_errors,
                 use_nearness=use_nearness,
                 counts=None if counts is None else rewindable(Path(counts), _TABLE),
                 counts_columns=tuple(columns),

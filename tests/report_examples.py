@@ -67,10 +67,13 @@ def explained(name: str = "caffeine") -> Answer:
         )
         for n, (smiles, key, called, terms) in enumerate(
             (
-                (CAFFEINE, "RYYVLZVUVIJVGH-UHFFFAOYSA-N", name, (-2.0, -1.0, -3.0, 4.0, 0.0, 0.0)),
+                (
+                    CAFFEINE, "RYYVLZVUVIJVGH-UHFFFAOYSA-N", name,
+                    (-2.0, -1.0, -3.0, 4.0, 0.0, 0.0, 0.0),
+                ),
                 (
                     THEOPHYLLINE, "ZFXYFBGIUFBOJW-UHFFFAOYSA-N", "theophylline",
-                    (-2.01, -0.5, -5.0, 0.0, 0.0, 0.0),
+                    (-2.01, -0.5, -5.0, 0.0, 0.0, 0.0, 0.0),
                 ),
             )
         )

@@ -284,8 +284,7 @@ def _notes(annotator: Annotator, evaluation: Evaluation) -> Iterator[str]:
     """Yield notes that a reader of the figures needs."""
     if evaluation.probabilities is not None:
         yield f"probabilities: {annotator.calibration_source}"
-    if evaluation.line is not None:
-        yield evaluation.line.summary()
+    yield from evaluation.run_lines
     for one, several, names in (
         ("query has no row in the truth file", "queries have no row in the truth file",
          evaluation.unknown_queries),

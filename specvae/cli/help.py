@@ -22,8 +22,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Ranking": (
         "ppm", "formula", "elements", "rank-by", "rescore",
-        "counts", "counts-column", "counts-weight", "no-retention-times", "no-nearness", "in-list",
-        "known",
+        "counts", "counts-column", "counts-weight", "no-retention-times", "mass-errors",
+        "no-nearness", "in-list", "known",
     ),
     "Server": ("host", "port", "token", "max-upload", "keep"),
     "Output": (

@@ -466,6 +466,18 @@ def retention_option(function: Decorated) -> Decorated:
     )(function)
 
 
+def mass_error_option(function: Decorated) -> Decorated:
+    """Add ``--mass-errors`` and ``--no-mass-errors``."""
+    return click.option(
+        "--mass-errors/--no-mass-errors",
+        "use_mass_errors",
+        default=None,
+        help="Whether candidates lose where they are off the precursor m/z by other than the run's "
+        "other queries, which show what m/z are off by.  [default: yes, unless --in-list and "
+        "--known are both given, so that the other queries do not count]",
+    )(function)
+
+
 def merge_option(function: Decorated) -> Decorated:
     """Add ``--merge-by``."""
     return click.option(

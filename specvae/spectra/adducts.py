@@ -16,6 +16,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
 
 from specvae.masses import (
     ELECTRON_MASS,
@@ -24,6 +25,12 @@ from specvae.masses import (
     hill_formula,
     parse_formula,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_Mass = TypeVar("_Mass", float, "NDArray[np.float64]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +72,8 @@ class Adduct:
         """Return the mass in Da of the neutral molecule whose ion has this m/z (Th)."""
         return (precursor_mz * abs(self.charge) - self.mass_shift) / self.n_m
 
-    def precursor_mz(self, neutral_mass: float) -> float:
-        """Return the m/z (Th) of the ion of a neutral molecule of this mass (Da)."""
+    def precursor_mz(self, neutral_mass: _Mass) -> _Mass:
+        """Return the m/z (Th) of the ion of a neutral molecule of this mass (Da), or of several."""
         return (self.n_m * neutral_mass + self.mass_shift) / abs(self.charge)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +33,7 @@ from specvae_bench.laboratories.folds import (
 )
 from specvae_bench.laboratories.lists import long_lists
 from specvae_bench.laboratories.methods import (
+    WITHOUT_ERRORS,
     WITHOUT_TIMES,
     ListedQuery,
     Memory,
@@ -230,9 +231,9 @@ def rank_folds(
     """Return the runs of each kind of query, and of the mixture.
 
     The queries of one kind and laboratory are one run, which shows its own share of known
-    compounds and the line of its retention times; so is the mixture of each laboratory, which
-    `seed` draws. Where queries have times, the program's own rankings stand there a second time,
-    without them.
+    compounds, the line of its retention times, and the errors of its precursor m/z; so is the
+    mixture of each laboratory, which `seed` draws. The program's own rankings stand there once more
+    without times, where queries have any, and once more without errors.
     """
     runs: dict[str, Run] = {}
     has_times = any(
@@ -247,9 +248,9 @@ def rank_folds(
             final = {}
             for method, evidence in scored.evidence.items():
                 cut = scored.cut.get(method, {})
-                for name, is_timed in _with_and_without_times(method, has_times):
-                    whole = {n: _lists(fold, n, evidence[n], is_timed) for n in ranked}
-                    shorter = {n: _lists(fold, n, cut[n], is_timed) for n in ranked if n in cut}
+                for name, kept in _variants(method, has_times):
+                    whole = {n: _lists(fold, n, kept(evidence[n])) for n in ranked}
+                    shorter = {n: _lists(fold, n, kept(cut[n])) for n in ranked if n in cut}
                     final[name] = _final_scores(whole, memory.pool.weights)
                     _promise(run, name, fold, whole, shorter, memory.pool.weights)
             run.groups.extend([fold.group] * len(members))
@@ -271,13 +272,16 @@ def memory_of(fold: Fold, records: Records, packed: NDArray[np.uint8], has_times
     return Memory(records, rows, packed, index)
 
 
-def _with_and_without_times(method: str, has_times: bool) -> list[tuple[str, bool]]:
-    return [(method, True), *([(f"{method}, {WITHOUT_TIMES}", False)] if has_times else [])]
+def _variants(method: str, has_times: bool) -> Iterator[tuple[str, Callable[[Evidence], Evidence]]]:
+    """Yield names of a method, each with what it keeps of the evidence."""
+    yield method, lambda evidence: evidence
+    if has_times:
+        yield f"{method}, {WITHOUT_TIMES}", lambda evidence: replace(evidence, elution=None)
+    yield f"{method}, {WITHOUT_ERRORS}", lambda evidence: replace(evidence, mass_errors=None)
 
 
-def _lists(fold: Fold, n: int, evidence: Evidence, is_timed: bool) -> ListScores:
-    kept = evidence if is_timed else replace(evidence, elution=None)
-    return ListScores(evidence.scores, fold.queries[n].spectrum.n_peaks, kept)
+def _lists(fold: Fold, n: int, evidence: Evidence) -> ListScores:
+    return ListScores(evidence.scores, fold.queries[n].spectrum.n_peaks, evidence)
 
 
 def _final_scores(

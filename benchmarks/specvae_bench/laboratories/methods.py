@@ -22,6 +22,7 @@ from specvae.annotation.evidence.fragment_score import (
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.evidence.ion_formation import formation_of_candidates
 from specvae.annotation.evidence.library_memory import LibraryMemory
+from specvae.annotation.evidence.mass_error import mass_errors
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.retention import RetentionIndex
@@ -41,6 +42,7 @@ EVERYTHING = "everything"
 """The program's own ranking without a network: analogues, fragments and own spectra."""
 
 WITHOUT_TIMES = "without retention times"
+WITHOUT_ERRORS = "without errors of precursor m/z"
 """What is added to a method's name where it ignores when its queries left the column."""
 
 OWN_COSINE, OWN_MODIFIED, OWN_ENTROPY = (
@@ -178,6 +180,7 @@ class Memory:
 def _weigh(
     pool: EvidencePool, query: ListedQuery, predicted: Scores, rescore: int | None
 ) -> Evidence:
+    ion, mz = query.spectrum.ion, query.spectrum.precursor_mz
     return pool.weigh(
         query.spectrum,
         query.candidates,
@@ -185,7 +188,8 @@ def _weigh(
         predicted,
         fragment_scores=query.fragment_scores,
         rescore=rescore,
-        prior=formation_of_candidates(query.candidates, [query.spectrum.ion], pool.library),
+        prior=formation_of_candidates(query.candidates, [ion], pool.library),
+        mass_errors=mass_errors(mz, [] if ion is None else [ion], query.candidates),
     )
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from specvae.annotation.evaluation.hits import TruthRank, expected_hits, rank_of_truth, summarise
 from specvae.annotation.evaluation.reliability import summarise_probabilities
 from specvae.annotation.evidence.own_spectra import StatedShares
-from specvae.annotation.evidence.retention import RetentionLine
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.probability import Floats, ProbabilityModel, in_list_probability
 from specvae.annotation.ranking.result import ListScores, Ranked, Unranked
@@ -87,8 +86,8 @@ class Evaluation:
     probabilities
         How far the probabilities can be trusted; None unless the model is calibrated and has
         ranked a query.
-    line
-        The line of the queries' retention times; None if there is none.
+    run_lines
+        What the run adds to scores, as lines for the user.
     """
 
     query_ids: tuple[str, ...]
@@ -102,7 +101,7 @@ class Evaluation:
     n_untraced: int = 0
     contradicted: tuple[str, ...] = ()
     probabilities: Probabilities | None = None
-    line: RetentionLine | None = None
+    run_lines: tuple[str, ...] = ()
 
     def figures(self, seed: int) -> dict[str, Any]:
         """Return the figures of the command-line contract; `seed` is of the bootstrap."""
@@ -179,7 +178,7 @@ def evaluate(
         sum(scorer is not None and not len(scorer.learned_from) for scorer in scorer_of.values()),
         tuple(found.contradicted),
         _probabilities(annotator.probability, log_odds, given, in_list),
-        run.line,
+        tuple(run.summaries()),
     )
 
 

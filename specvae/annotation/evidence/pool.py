@@ -64,7 +64,7 @@ class Comparison:
         the prior, nats.
     is_broken
         bool (n_candidates,): whose fragments are compared with the query.
-    prior, elution
+    prior, elution, mass_errors
         As in `Evidence`.
     """
 
@@ -75,6 +75,7 @@ class Comparison:
     is_broken: NDArray[np.bool_]
     prior: NDArray[np.float64] | None
     elution: Elution | None
+    mass_errors: NDArray[np.float64] | None
 
     @property
     def broken(self) -> CandidateSet:
@@ -101,6 +102,8 @@ class EvidencePool:
     retention
         Retention index of structures, by fingerprints of the library's layout; None: retention
         times are not used.
+    uses_mass_errors
+        Whether errors of precursor m/z are used.
     """
 
     library: LibraryMemory
@@ -109,6 +112,7 @@ class EvidencePool:
     own_spectra: OwnSpectraRatio = field(default_factory=lambda: defaults().own_spectra)
     other_mode: OwnSpectraRatio = field(default_factory=lambda: defaults().other_mode)
     retention: RetentionIndex | None = field(default_factory=standard_index)
+    uses_mass_errors: bool = True
 
     @classmethod
     def from_library(
@@ -169,6 +173,7 @@ class EvidencePool:
         fragment_scores: NDArray[np.float64] | None = None,
         rescore: int | None = None,
         prior: NDArray[np.float64] | None = None,
+        mass_errors: NDArray[np.float64] | None = None,
     ) -> Evidence:
         """Return the evidence for a query's candidates.
 
@@ -187,7 +192,7 @@ class EvidencePool:
         rescore
             Only so many candidates, the best by all other evidence, and those with own spectra are
             broken into fragments; None: all. The others keep their order below them.
-        prior
+        prior, mass_errors
             As in `Evidence`.
 
         Raises
@@ -196,7 +201,13 @@ class EvidencePool:
             If some of the structures cannot be broken into fragments.
         """
         compared = self.compare(
-            query, candidates, packed, log_likelihoods, rescore=rescore, prior=prior
+            query,
+            candidates,
+            packed,
+            log_likelihoods,
+            rescore=rescore,
+            prior=prior,
+            mass_errors=mass_errors,
         )
         if fragment_scores is None:
             fragment_scores = self.fragment_scores(query, compared.broken)
@@ -214,6 +225,7 @@ class EvidencePool:
         rescore: int | None = None,
         prior: NDArray[np.float64] | None = None,
         may_be: MayBe | None = None,
+        mass_errors: NDArray[np.float64] | None = None,
     ) -> Comparison:
         """Return all evidence but that of fragments; parameters as of `weigh`, `LibraryMemory.ask`.
 
@@ -252,6 +264,7 @@ class EvidencePool:
             is_broken,
             prior,
             self._elution(query, candidates, packed),
+            mass_errors if self.uses_mass_errors else None,
         )
 
     def _of_no_fragments(self, log_likelihoods: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -288,6 +301,7 @@ class EvidencePool:
             own=compared.library.own,
             prior=compared.prior,
             elution=compared.elution,
+            mass_errors=compared.mass_errors,
             elsewhere=compared.library.elsewhere,
             guessed=self._guessed(compared, fragment_scores),
         )

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from specvae.annotation.evidence.bit_sums import bit_sums
+from specvae.annotation.evidence.chances import chances
 from specvae.counting import counted
 from specvae.masses import atoms_of_formula
 
@@ -54,8 +55,6 @@ _N_STEPS = 30
 # deviation of the run so much that all other times seem equal.
 _MOST_TIMES, _FARTHEST_FROM_MOST = (0.1, 0.9), 4.0
 _FARTHEST = 10.0  # deviations
-_LEAST_ODDS = 1e-6  # of a candidate, against the best of its list
-_CHANCES = 0.9  # as scores are slightly overconfident
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,14 +199,16 @@ class RetentionLine:
         # Not by their deviation, which for equal times is as small as rounding makes it, not 0.
         if len(times) < FEWEST_QUERIES or min(times) == max(times):
             return None
-        of_each = [_likely(elutions[n].index, scores[n]) for n in kept]
-        lengths = [len(found) for found, _ in of_each]
+        of_each = [chances(scores[n]) for n in kept]
+        lengths = [len(found) for _, found in of_each]
         starts = np.cumsum([0, *lengths[:-1]])
         y = np.repeat((np.array(times) - mean) / deviation, lengths)
-        x = np.concatenate([found for found, _ in of_each])
-        chances = np.concatenate([found for _, found in of_each])
+        x = np.concatenate(
+            [elutions[n].index[found] for n, (found, _) in zip(kept, of_each, strict=True)]
+        )
+        a_priori = np.concatenate([found for _, found in of_each])
         intercept, slope, variance, outliers = 0.0, 0.0, 1.0, _OUTLIERS
-        weights = chances
+        weights = a_priori
         for _ in range(_N_STEPS):
             total = weights.sum()
             mean_x, mean_y = _dot(weights, x) / total, _dot(weights, y) / total
@@ -217,7 +218,7 @@ class RetentionLine:
             rest = y - intercept - slope * x
             variance = float((_dot(weights, rest**2) + _N_PRIOR * _VARIANCE) / (total + _N_PRIOR))
             likely = (1.0 - outliers) * _ratios(y, rest, variance)
-            joint = chances * (likely + outliers)
+            joint = a_priori * (likely + outliers)
             of_query = np.repeat(np.add.reduceat(joint, starts), lengths)
             weights = joint / of_query * likely / (likely + outliers)
             n_out = len(times) - weights.sum()
@@ -264,12 +265,3 @@ def _ratios(
 ) -> NDArray[np.float64]:
     """Return how much likelier times are by the line than as any time of the run."""
     return np.asarray(np.exp(0.5 * (y * y - rest * rest / variance)) / np.sqrt(variance))
-
-
-def _likely(
-    indices: NDArray[np.float64], scores: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return indices and chances of the candidates that have any: of long lists, few have."""
-    odds = np.exp(_CHANCES * (scores - scores.max()))
-    kept = odds >= _LEAST_ODDS
-    return indices[kept], np.asarray(odds[kept] / odds.sum())

@@ -22,9 +22,11 @@ A candidate's score is a weighted sum of five terms, the kinds of evidence (a lo
 Each is in nats and means the same in a list of five and of five thousand candidates: none is
 standardised over the list at hand. The weights were fitted once (`defaults`). The evidence of the
 library assumes that half of a run's queries are compounds that it knows (`DEFAULT_SHARES`);
-`Evidence.at_shares` computes it for the shares that are estimated from the run. If queries state
-retention times, their evidence is added (`specvae.annotation.evidence.retention`). The exponential
-of the score, divided by its sum, is a distribution over the candidates.
+`Evidence.at_shares` computes it for the shares that are estimated from the run. Two terms are added
+where enough queries show them (`RunTerms`): of retention times
+(`specvae.annotation.evidence.retention`), and of errors of precursor m/z
+(`specvae.annotation.evidence.mass_error`). The exponential of the score, divided by its sum, is a
+distribution over the candidates.
 """
 
 from __future__ import annotations
@@ -54,6 +56,31 @@ _STRENGTH = {"fingerprint": 1.0, "analogues": 300.0, "fragments": 300.0, "nearne
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class RunTerms:
+    """The terms of a query's scores that depend on what all queries of a run show together.
+
+    Attributes
+    ----------
+    retention
+        float64 (n_candidates,), nats: evidence of the retention time. None if the query states
+        none, or the run's line is not fitted.
+    mass
+        float64 (n_candidates,), nats: evidence of the error of precursor m/z. None if that is not
+        accurate, or the run's errors are not fitted.
+    """
+
+    retention: NDArray[np.float64] | None = None
+    mass: NDArray[np.float64] | None = None
+
+    def __bool__(self) -> bool:
+        return self.retention is not None or self.mass is not None
+
+
+NO_TERMS = RunTerms()
+"""Of a run that shows nothing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """The evidence for the candidates of one query.
 
@@ -80,9 +107,11 @@ class Evidence:
         float64 (n_candidates,): a term that is added to the sum of the parts, nats; None: 0.
     elution
         The query's retention time and its candidates'; None for a query without one.
-    retention
-        float64 (n_candidates,): evidence of the retention time, nats, which is added too; None
-        until the run's line is fitted, or if there is none.
+    mass_errors
+        float64 (n_candidates,): the query's precursor m/z minus those of the candidates' ions, ppm.
+        None if it is not accurate.
+    of_run
+        What is added from the run, once that is estimated.
     guessed
         float64 (n_candidates,): fragment scores for the probabilities, with guesses for candidates
         that were not broken; in `raw` these are below all others. None if all were broken.
@@ -98,7 +127,8 @@ class Evidence:
     shares: KnownShares = DEFAULT_SHARES
     prior: NDArray[np.float64] | None = None
     elution: Elution | None = None
-    retention: NDArray[np.float64] | None = None
+    mass_errors: NDArray[np.float64] | None = None
+    of_run: RunTerms = NO_TERMS
     guessed: NDArray[np.float64] | None = None
 
     @classmethod
@@ -114,6 +144,7 @@ class Evidence:
         shares: KnownShares = DEFAULT_SHARES,
         prior: NDArray[np.float64] | None = None,
         elution: Elution | None = None,
+        mass_errors: NDArray[np.float64] | None = None,
         guessed: NDArray[np.float64] | None = None,
     ) -> Evidence:
         """Weight the `raw` evidence for all candidates of a query.
@@ -135,6 +166,7 @@ class Evidence:
             shares=shares,
             prior=prior,
             elution=elution,
+            mass_errors=mass_errors,
             guessed=guessed,
         )
 
@@ -142,12 +174,13 @@ class Evidence:
         self,
         weights: Mapping[str, float],
         shares: KnownShares,
-        retention: NDArray[np.float64] | None = None,
+        of_run: RunTerms = NO_TERMS,
     ) -> Evidence:
-        """Return the evidence at other shares of known compounds, and with that of retention."""
+        """Return the evidence at other shares of known compounds, and with the terms of a run."""
         odds = shares.odds(self.measured, self.elsewhere)
-        parts, scores = _pooled(self.raw, weights, odds, (self.prior, retention))
-        return replace(self, parts=parts, scores=scores, shares=shares, retention=retention)
+        added = (self.prior, of_run.retention, of_run.mass)
+        parts, scores = _pooled(self.raw, weights, odds, added)
+        return replace(self, parts=parts, scores=scores, shares=shares, of_run=of_run)
 
     @property
     def is_guessed(self) -> NDArray[np.bool_]:
@@ -162,7 +195,7 @@ class Evidence:
             return self
         raw = self.raw.copy()
         raw[:, _FRAGMENTS] = self.guessed
-        return replace(self, raw=raw, guessed=None).at_shares(weights, self.shares, self.retention)
+        return replace(self, raw=raw, guessed=None).at_shares(weights, self.shares, self.of_run)
 
     @property
     def known(self) -> NDArray[np.bool_]:

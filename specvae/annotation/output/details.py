@@ -51,6 +51,7 @@ TERM_NAMES = {
     "library": "own library spectra",
     "nearness": "nearness to the library",
     "retention": "retention time",
+    "mass": "error of precursor m/z",
 }
 """What the report calls the terms of a score."""
 
@@ -300,9 +301,8 @@ def _terms(first: Annotation, second: Annotation | None, query: Query) -> list[l
 def _parts(first: Annotation, second: Annotation, query: Query) -> list[tuple[str, float, float]]:
     """Return name and size (nats) of the terms that make up two scores.
 
-    The terms of retention time, counts of references and adducts' shares are included if they
-    count. So are the penalties on a candidate of quite another mass, or one that hardly forms the
-    ion.
+    The terms of the run, counts of references and adducts' shares are included if they count. So
+    are the penalties on a candidate of quite another mass, or one that hardly forms the ion.
     """
     if not first.terms:
         return []
@@ -312,7 +312,7 @@ def _parts(first: Annotation, second: Annotation, query: Query) -> list[tuple[st
     parts = [
         (names[term], ours, theirs)
         for term, ours, theirs in zip(TERMS, first.terms, second.terms, strict=True)
-        if term != "retention" or ours != 0.0 or theirs != 0.0
+        if term not in ("retention", "mass") or ours != 0.0 or theirs != 0.0
     ]
     if first.counts is not None:
         parts.append((COUNTS_NAME, first.counts, second.counts or 0.0))

@@ -43,9 +43,9 @@ from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
 
 _KIND = "specvae part"
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 """Format version of parts; 1 had no nearness to the library, 2 no ions of analogues, 5 no counts of
-references."""
+references, 6 no errors of precursor m/z."""
 _SPECTRUM = (
     "query_id", "name", "precursor_mz", "adduct", "charge", "ion_mode", "ms_level",
     "collision_energy", "normalized_collision_energy", "retention_time", "path", "line", "ordinal",
@@ -246,6 +246,11 @@ def _of_draft(draft: Draft) -> dict[str, Any]:
         "prior": None if evidence is None or evidence.prior is None else to_base64(evidence.prior),
         "retention_time": None if elution is None else elution.time,
         "retention_index": None if elution is None else to_base64(elution.index),
+        "mass_errors": (
+            None
+            if evidence is None or evidence.mass_errors is None
+            else to_base64(evidence.mass_errors)
+        ),
         "rows": draft.rows.tolist(),
         "analogues": [asdict(analogue) for analogue in draft.analogues],
         # Probabilities ask for it, and it may be farther down than those that are shown.
@@ -284,9 +289,9 @@ def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draf
         raw = from_base64(data["raw"], np.float64).reshape(-1, len(EVIDENCE_KINDS))
         measured = from_base64(data["measured"], np.uint8).astype(np.bool_)
         elsewhere = from_base64(data["elsewhere"], np.uint8).astype(np.bool_)
-        prior, index, guessed = (
+        prior, index, mass_errors, guessed = (
             None if data[name] is None else from_base64(data[name], np.float64)
-            for name in ("prior", "retention_index", "guessed")
+            for name in ("prior", "retention_index", "mass_errors", "guessed")
         )
         elution = None if index is None else Elution(data["retention_time"], index)
         unlisted = () if data["unlisted"] is None else (Analogue(**data["unlisted"]),)
@@ -297,6 +302,7 @@ def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draf
             analogues=(*analogues, *unlisted),
             prior=prior,
             elution=elution,
+            mass_errors=mass_errors,
             elsewhere=elsewhere,
             guessed=guessed,
         )

@@ -132,6 +132,13 @@ class Annotator:
         pool = self.evidence_pool
         return self if pool is None else self.with_evidence(replace(pool, retention=None))
 
+    def ignoring_mass_errors(self) -> Annotator:
+        """Return the same model, which makes no use of errors of queries' precursor m/z."""
+        pool = self.evidence_pool
+        if pool is None:
+            return self
+        return self.with_evidence(replace(pool, uses_mass_errors=False))
+
     def ignoring_nearness(self) -> Annotator:
         """Return the same model without the evidence of nearness to the library's compounds."""
         pool = self.evidence_pool

@@ -194,8 +194,9 @@ def _merged_evidence(
         analogues=tuple(nearest.values()),
         own=OwnSpectra.best(own) if own else None,
         prior=_merged_prior(pairs),
-        # Spectra of a feature are of one time.
+        # Spectra of a feature are of one time, and of one ion.
         elution=next((e.elution.select(rows) for e, rows in pairs if e.elution is not None), None),
+        mass_errors=_merged_errors(pairs),
         elsewhere=np.any([e.elsewhere[rows] for e, rows in pairs], axis=0) & ~measured,
         guessed=_merged_guesses(pairs),
     )
@@ -208,6 +209,13 @@ def _merged_prior(
         return None
     each = [np.zeros(len(rows)) if e.prior is None else e.prior[rows] for e, rows in pairs]
     return np.asarray(np.mean(each, axis=0))
+
+
+def _merged_errors(
+    pairs: Sequence[tuple[Evidence, NDArray[np.int64]]],
+) -> NDArray[np.float64] | None:
+    each = [e.mass_errors[rows] for e, rows in pairs if e.mass_errors is not None]
+    return np.asarray(np.mean(each, axis=0)) if each else None
 
 
 def _merged_guesses(

@@ -210,7 +210,9 @@ def _doubts(
     return [line]
 
 
-def dependence_lines(estimated: Mapping[str, Sequence[float]], *, timed: bool = False) -> list[str]:
+def dependence_lines(
+    estimated: Mapping[str, Sequence[float]], *, timed: bool = False, weighed: bool = False
+) -> list[str]:
     """Return a line on probabilities that depend on the other queries of a file, if any do.
 
     Parameters
@@ -219,8 +221,10 @@ def dependence_lines(estimated: Mapping[str, Sequence[float]], *, timed: bool = 
         Option -> the shares that were estimated from all queries, as the option was not given.
     timed
         Whether the queries' retention times count.
+    weighed
+        Whether errors of their precursor m/z count.
     """
-    if not estimated and not timed:
+    if not estimated and not timed and not weighed:
         return []
     options = [
         f"{option} {','.join(f'{share:.3g}' for share in shares)}"
@@ -228,13 +232,19 @@ def dependence_lines(estimated: Mapping[str, Sequence[float]], *, timed: bool = 
     ]
     if timed:
         options.append("--no-retention-times")
+    if weighed:
+        options.append("--no-mass-errors")
     shown = ["the shares that they show"] if estimated else []
     if timed:
         shown.append("their retention times")
+    if weighed:
+        shown.append("errors of their precursor m/z")
+    *first, last = shown
     verb = "keeps" if len(options) == 1 else "keep"
     line = (
         "probabilities depend on the other queries of the file, by "
-        f"{' and by '.join(shown)}: {' '.join(options)} {verb} them fixed"
+        f"{' and by '.join(filter(None, (', by '.join(first), last)))}: "
+        f"{' '.join(options)} {verb} them fixed"
     )
     return [line]
 

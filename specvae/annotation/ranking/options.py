@@ -48,6 +48,9 @@ class RunOptions:
         Whether the model's own library counts.
     use_retention_times
         Whether queries' retention times count.
+    use_mass_errors
+        Whether errors of queries' precursor m/z count; None: unless both `in_list` and `known` are
+        stated, so that the other queries of a run do not count.
     use_nearness
         Whether nearness of candidates to the library's compounds counts.
     merge_by
@@ -92,6 +95,7 @@ class RunOptions:
     library: tuple[Path, ...] = ()
     use_library: bool = True
     use_retention_times: bool = True
+    use_mass_errors: bool | None = None
     use_nearness: bool = True
     merge_by: str | None = None
     shard: tuple[int, int] | None = None
@@ -140,6 +144,13 @@ class RunOptions:
         ):
             if found != default:
                 raise ConfigError(f"{name}: found {found}, wanted a file of counts too (--counts)")
+
+    @property
+    def has_mass_errors(self) -> bool:
+        """Whether errors of queries' precursor m/z count."""
+        if self.use_mass_errors is not None:
+            return self.use_mass_errors
+        return self.in_list is None or self.known is None
 
     @property
     def inputs(self) -> dict[str, tuple[Path, ...]]:

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence import mass_error, retention
 from specvae.annotation.evidence.items import Analogue
-from specvae.annotation.evidence.retention import LARGEST
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
@@ -29,9 +29,9 @@ class Draft:
     """A ranked query as it is kept until the shares and the retention line of a run are estimated.
 
     The shares of known compounds change the scores of all measured candidates, in either ion mode,
-    by the same number. So the best candidates of each kind are kept, with the scores of all. A
-    retention time changes each score by `LARGEST` at most. So candidates that are within this
-    distance of being shown are kept too.
+    by the same number. So the best candidates of each kind are kept, with the scores of all. What
+    the run adds changes each score by so many nats at most (`_reach`). So candidates that are
+    within this distance of being shown are kept too.
 
     Attributes
     ----------
@@ -136,7 +136,7 @@ def draft(
         kinds = [order[of_kind[order]] for of_kind in members if of_kind.any()]
     # The best is explained against the second, which may not be shown itself.
     n_kept = None if top is None else max(top, 2) if explained else top
-    reach = 0.0 if evidence is None or evidence.elution is None else 2.0 * LARGEST
+    reach = _reach(evidence)
     kept = np.concatenate([kind[: _n_near(ranked.scores[kind], n_kept, reach)] for kind in kinds])
     rows = kept[np.argsort(candidates.first_block[kept], kind="stable")]
     shown = candidates.select(rows)
@@ -204,8 +204,20 @@ def _remarks(molecule: Molecule | None, *, is_best: bool) -> tuple[str, ...]:
 
 def _terms(evidence: Evidence) -> NDArray[np.float64]:
     """Return the terms of all candidates' scores, (n_candidates, n_terms)."""
-    added = np.zeros(len(evidence.scores)) if evidence.retention is None else evidence.retention
-    return np.column_stack([evidence.parts, added])
+    nothing = np.zeros(len(evidence.scores))
+    added = (evidence.of_run.retention, evidence.of_run.mass)
+    return np.column_stack([evidence.parts, *(nothing if a is None else a for a in added)])
+
+
+def _reach(evidence: Evidence | None) -> float:
+    """Return by how many nats the run may move a candidate against another one, at most."""
+    if evidence is None:
+        return 0.0
+    reach = 0.0 if evidence.elution is None else 2.0 * retention.LARGEST
+    errors = evidence.mass_errors
+    if errors is not None and errors.min() < errors.max():
+        reach += mass_error.LARGEST
+    return reach
 
 
 def _n_near(scores: NDArray[np.float64], n_shown: int | None, reach: float) -> int:

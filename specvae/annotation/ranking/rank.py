@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.ion_formation import formation_of_candidates
+from specvae.annotation.evidence.mass_error import mass_errors
 from specvae.annotation.evidence.pool import Comparison, EvidencePool, UnusableCandidatesError
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.ion_shares import log_shares
@@ -254,6 +255,8 @@ class _PredictedQuery(NamedTuple):
         The part of the prior that counts of references make up; None if there are none.
     window_share
         As in `ListScores`.
+    mass_errors
+        As in `Evidence`.
     """
 
     query: Query
@@ -264,6 +267,7 @@ class _PredictedQuery(NamedTuple):
     prior: NDArray[np.float64] | None
     counts: NDArray[np.float64] | None
     window_share: float
+    mass_errors: NDArray[np.float64] | None
 
     def ranked(self, evidence: Evidence | None, remarks: tuple[str, ...]) -> Ranked:
         """Return it ranked by all evidence, or by the fingerprint alone."""
@@ -330,6 +334,7 @@ class _Ranker:
                     rescore=self.rescore,
                     prior=one.prior,
                     may_be=partial(self.source.may_be, one.query),
+                    mass_errors=one.mass_errors,
                 )
                 for one, of_query in zip(predicted, bits, strict=True)
             ]
@@ -376,6 +381,7 @@ class _Ranker:
                 _prior(query, candidates, self.annotator.evidence_pool, of_counts),
                 of_counts,
                 self.source.window_share(query),
+                mass_errors(query.precursor_mz, query.ions, candidates),
             )
             for (query, candidates), packed, logits, of_counts in zip(
                 listed, tables, _predictions(self.annotator, listed), counts, strict=True

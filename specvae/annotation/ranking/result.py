@@ -19,7 +19,7 @@ from specvae.annotation.evidence.items import (
 from specvae.annotation.evidence.library_match import TENTATIVE_LEVEL, LibraryMatch
 from specvae.annotation.evidence.list_features import clear_absentee
 from specvae.annotation.evidence.own_spectra import KnownShares
-from specvae.annotation.evidence.weighted import Evidence
+from specvae.annotation.evidence.weighted import NO_TERMS, Evidence, RunTerms
 from specvae.annotation.library.query import Query
 from specvae.errors import printable
 from specvae.molecules.candidates import CandidateSet
@@ -27,8 +27,8 @@ from specvae.molecules.molecule import FIRST_BLOCK, Molecule
 
 _LONGEST_NAME = 40  # characters shown
 
-TERMS = (*EVIDENCE_KINDS, "retention")
-"""The terms of a score: by kind of evidence, and what the query's retention time adds."""
+TERMS = (*EVIDENCE_KINDS, "retention", "mass")
+"""The terms of a score: by kind of evidence, and what the run adds (`RunTerms`)."""
 
 TERM_COLUMNS = tuple(f"{term}_nats" for term in TERMS)
 """Columns of the terms of the score."""
@@ -173,12 +173,12 @@ class ListScores:
         self,
         weights: Mapping[str, float],
         shares: KnownShares,
-        retention: NDArray[np.float64] | None = None,
+        of_run: RunTerms = NO_TERMS,
     ) -> ListScores:
         """Return the scores at other shares of known compounds; see `Evidence.at_shares`."""
         if self.evidence is None:
             return self
-        evidence = self.evidence.at_shares(weights, shares, retention)
+        evidence = self.evidence.at_shares(weights, shares, of_run)
         return replace(self, scores=evidence.scores, evidence=evidence)
 
     def as_guessed(self, weights: Mapping[str, float]) -> ListScores:
@@ -296,8 +296,8 @@ class Annotation:
     formula
         As standardised; None where the structure is not known.
     terms
-        Terms of the score in nats, in the order of `TERMS`; that of a retention time which says
-        nothing is 0. Empty for a model that ranks by the predicted fingerprint alone.
+        Terms of the score in nats, in the order of `TERMS`; one that the run does not show is 0.
+        Empty for a model that ranks by the predicted fingerprint alone.
     leading
         The kind of evidence that raises the candidate most (`Evidence.leading_kinds`).
     match

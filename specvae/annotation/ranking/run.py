@@ -170,6 +170,8 @@ class RankingRun:
         )
         if not options.use_retention_times:
             self.annotator = self.annotator.ignoring_retention_times()
+        if not options.has_mass_errors:
+            self.annotator = self.annotator.ignoring_mass_errors()
         if not options.use_nearness:
             self.annotator = self.annotator.ignoring_nearness()
         self.exclusions = ReadReport(strict=options.strict)
@@ -454,17 +456,19 @@ def finish(
         d.answer(scoring, of_run, annotator) if isinstance(d, Draft) else d for d in drafts
     ]
     model = scoring.probability
-    retention = [] if of_run.line is None else [of_run.line.summary()]
+    added = of_run.summaries()
     if model is None or not any(isinstance(result, Answer) for result in results):
-        return Results(results, lines=tuple(retention))
+        return Results(results, lines=tuple(added))
     results, share = final_probabilities(model, results, in_list)
     share_known = None if scoring.weights is None else of_run.known.known
     lines = summary_lines(model, results, share, in_list is None, least, share_known)
     estimated: dict[str, tuple[float, ...]] = {} if in_list is not None else {"--in-list": (share,)}
     if known is None and scoring.weights is not None:
         estimated["--known"] = of_run.known
-    lines += retention
-    lines += dependence_lines(estimated, timed=of_run.line is not None)
+    lines += added
+    lines += dependence_lines(
+        estimated, timed=of_run.line is not None, weighed=of_run.mass_error is not None
+    )
     if least is not None:
         results = [keep_probable(result, least) for result in results]
     return Results(results, share, (f"probabilities: {calibration_source}", *lines))

@@ -1,8 +1,8 @@
 """Final scores and probabilities of a run's queries, which depend on all of them.
 
 Some numbers belong to a run, not to a query: the shares of queries whose compound the library
-knows, the line of their retention times, and the share of lists that hold their truth. Each is
-estimated once, from all queries.
+knows, the line of their retention times, the errors of their precursor m/z, and the share of lists
+that hold their truth. Each is estimated once, from all queries.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from specvae.annotation.evidence.known_share import (
     shares_of_known,
 )
 from specvae.annotation.evidence.list_features import feature_row
+from specvae.annotation.evidence.mass_error import MassError
 from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares, StatedShares
 from specvae.annotation.evidence.retention import RetentionLine
+from specvae.annotation.evidence.weighted import NO_TERMS, RunTerms
 from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.annotation.ranking.result import ListProbabilities, ListScores
 
@@ -35,6 +37,8 @@ class RunState:
         Shares of queries whose compound the library knows.
     line
         The line of their retention times; None where times are no evidence.
+    mass_error
+        The errors of their precursor m/z; None where these are no evidence.
     stated
         The share of known compounds, as a user states it, if the library has spectra of one ion
         mode only, so that the share is not divided between two; else None.
@@ -42,6 +46,7 @@ class RunState:
 
     known: KnownShares = DEFAULT_SHARES
     line: RetentionLine | None = None
+    mass_error: MassError | None = None
     stated: float | None = None
 
     def shares_for(self, lists: ListScores) -> KnownShares:
@@ -49,6 +54,22 @@ class RunState:
         if self.stated is None or lists.evidence is None:
             return self.known
         return of_one_kind(self.stated, lists.evidence)
+
+    def terms_for(self, lists: ListScores) -> RunTerms:
+        """Return the terms of one query's scores that the run adds."""
+        evidence = lists.evidence
+        if evidence is None:
+            return NO_TERMS
+        line, elution = self.line, evidence.elution
+        error, errors = self.mass_error, evidence.mass_errors
+        return RunTerms(
+            None if line is None or elution is None else line.evidence(elution),
+            None if error is None or errors is None else error.evidence(errors),
+        )
+
+    def summaries(self) -> list[str]:
+        """Return what the run adds to scores, as lines for the user."""
+        return [each.summary() for each in (self.line, self.mass_error) if each is not None]
 
 
 @dataclass(frozen=True)
@@ -93,22 +114,25 @@ class RunScoring:
         if isinstance(known, float | int) and not self.has_both_modes:
             stated = float(known)
         state = RunState(shares, stated=stated)
-        elutions, scores = [], []
-        for each in lists:
-            if each.evidence is not None and each.evidence.elution is not None:
-                elutions.append(each.evidence.elution)
-                # One query after the other: only the scores of all are kept.
-                scores.append(each.at_shares(self.weights, state.shares_for(each)).scores)
-        return replace(state, line=RetentionLine.fit(elutions, scores))
+        # One query after the other: only the scores of all are kept.
+        scored = [
+            (each.evidence, each.at_shares(self.weights, state.shares_for(each)).scores)
+            for each in lists
+            if each.evidence is not None
+        ]
+        timed = [(e.elution, scores) for e, scores in scored if e.elution is not None]
+        weighed = [(e.mass_errors, scores) for e, scores in scored if e.mass_errors is not None]
+        return replace(
+            state,
+            line=RetentionLine.fit([e for e, _ in timed], [scores for _, scores in timed]),
+            mass_error=MassError.fit([e for e, _ in weighed], [scores for _, scores in weighed]),
+        )
 
     def final_scores(self, lists: ListScores, run: RunState) -> ListScores:
-        """Return a query's scores at the shares and the retention line of the run."""
+        """Return a query's scores at the shares of the run, with the terms that it adds."""
         if self.weights is None:
             return lists
-        elution = None if lists.evidence is None else lists.evidence.elution
-        if run.line is None or elution is None:
-            return lists.at_shares(self.weights, run.shares_for(lists))
-        return lists.at_shares(self.weights, run.shares_for(lists), run.line.evidence(elution))
+        return lists.at_shares(self.weights, run.shares_for(lists), run.terms_for(lists))
 
     def log_odds_known(self, lists: ListScores) -> float | None:
         """Return the log odds that the truth is a measured candidate, at the shares of `lists`.
@@ -122,20 +146,20 @@ class RunScoring:
     def probabilities(self, lists: ListScores) -> ListProbabilities | None:
         """Return the probabilities of candidates, and of the list, by their final scores.
 
-        Retention times count for the question which candidate of a list is right, but not for the
-        question whether any of them is: the model was fitted without them, and in a list without
-        the truth some candidate has a fitting time by chance. Fragment scores that were not
-        computed are replaced by guesses.
+        The terms of the run count for the question which candidate of a list is right, but not for
+        the question whether any of them is: the model was fitted without them, and in a list
+        without the truth some candidate has a fitting time or mass by chance. Fragment scores that
+        were not computed are replaced by guesses.
         """
         if self.probability is None:
             return None
         is_guessed = None if lists.evidence is None else lists.evidence.is_guessed
         if self.weights is not None:
             lists = lists.as_guessed(self.weights)
-        untimed, evidence = lists, lists.evidence
-        if evidence is not None and evidence.retention is not None and self.weights is not None:
-            untimed = lists.at_shares(self.weights, evidence.shares)
-            evidence = untimed.evidence
+        alone, evidence = lists, lists.evidence
+        if evidence is not None and evidence.of_run and self.weights is not None:
+            alone = lists.at_shares(self.weights, evidence.shares)
+            evidence = alone.evidence
         names = self.probability.feature_names
         features = [] if evidence is None else feature_row(evidence, lists.n_peaks, names)
         row = np.array([features], dtype=np.float64)
@@ -143,5 +167,5 @@ class RunScoring:
         if is_guessed is not None and is_guessed.any():
             # Ranks do not use guesses: no candidate may be likelier than one that ranks above it.
             given[is_guessed] = np.minimum(given[is_guessed], given[~is_guessed].min())
-        (log_odds,) = self.probability.log_odds_in_list([untimed.scores], row)
+        (log_odds,) = self.probability.log_odds_in_list([alone.scores], row)
         return ListProbabilities(given, float(log_odds))

@@ -17,7 +17,7 @@ from annotation_examples import CAFFEINE, spectrum_of
 from click.testing import CliRunner, Result
 from shard_examples import write_run
 
-from specvae.annotation.evidence import retention
+from specvae.annotation.evidence import mass_error, retention
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.list_features import list_features
@@ -75,24 +75,33 @@ def test_parts_make_the_bytes_of_one_run(
 
 
 @pytest.mark.parametrize(
-    "options", [(), ("--top", "1"), ("--merge-by", "FEATURE_ID"), ("--no-retention-times",)]
-)
-def test_parts_have_the_retention_times_of_one_run(
+    "options",
+    [
+        (), ("--top", "1"), ("--merge-by", "FEATURE_ID"),
+        ("--no-retention-times",), ("--no-mass-errors",),
+    ],
+)  # fmt: skip
+def test_parts_have_the_retention_times_and_mass_errors_of_one_run(
     run: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     options: tuple[str, ...],
 ) -> None:
     monkeypatch.setattr(retention, "FEWEST_QUERIES", 3)
+    monkeypatch.setattr(mass_error, "FEWEST_QUERIES", 3)
     whole = run("whole.csv", *options)
     parts = [str(run(f"part-{i}.jsonl", "--shard", f"{i}/3", *options)) for i in (1, 2, 3)]
     done = CliRunner().invoke(merge, [*parts, "-o", str(tmp_path / "all.csv")])
     assert done.exception is None, done.output
     assert (tmp_path / "all.csv").read_bytes() == whole.read_bytes()
     with whole.open(encoding="utf-8", newline="") as stream:
-        said = {float(row["retention_nats"] or 0.0) for row in csv.DictReader(stream)}
+        rows = list(csv.DictReader(stream))
+    said = {float(row["retention_nats"] or 0.0) for row in rows}
     assert (said == {0.0}) is ("--no-retention-times" in options)
+    # Each list is of one formula.
+    assert {float(row["mass_nats"] or 0.0) for row in rows} == {0.0}
     assert ("retention times: those of" in done.stderr) is ("--no-retention-times" not in options)
+    assert ("precursor m/z: those of" in done.stderr) is ("--no-mass-errors" not in options)
 
 
 def test_merging_says_what_one_run_says(run: Callable[..., Path], tmp_path: Path) -> None:

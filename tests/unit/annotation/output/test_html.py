@@ -219,10 +219,19 @@ def test_the_page_tells_the_ion_and_the_remarks_of_a_candidate(tmp_path: Path) -
 def test_a_retention_time_is_shown_where_it_counts(tmp_path: Path) -> None:
     answer = explained()
     first, second = answer.annotations
-    late = replace(first, terms=(*first.terms[:5], 0.75))
+    late = replace(first, terms=(*first.terms[:5], 0.75, 0.0))
     shown = Page(source([replace(answer, annotations=(late, second))], tmp_path)).json["d1"]
     assert shown["terms"][5][:2] == ["retention time", 0.75]
     assert "retention time +0.75" in shown["why"]
+
+
+def test_an_error_of_precursor_mz_is_shown_where_it_counts(tmp_path: Path) -> None:
+    answer = explained()
+    first, second = answer.annotations
+    off = replace(second, terms=(*second.terms[:6], -1.5))
+    shown = Page(source([of_two(answer, first, off)], tmp_path)).json["d1"]
+    assert shown["terms"][5][:3] == ["error of precursor m/z", 0.0, -1.5]
+    assert "error of precursor m/z +1.50" in shown["why"]
 
 
 def test_the_terms_of_a_score_sum_to_it_where_adducts_were_tried(tmp_path: Path) -> None:

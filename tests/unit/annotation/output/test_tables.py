@@ -95,9 +95,9 @@ def test_delimited_rows_have_the_contract_columns(format: str, delimiter: str) -
     assert tuple(rows[0]) == COLUMNS
     assert rows[1] == [
         "q1", "1", *CAFFEINE, "-1.5", "", "2", "195.0877", "[M+H]+", "ok",
-        "", "", "", "3", *[""] * 15,
+        "", "", "", "3", *[""] * 16,
     ]  # fmt: skip
-    assert rows[3] == ["q2", "", "", "", "", "", "", "0", "", "", "no precursor m/z", *[""] * 19]
+    assert rows[3] == ["q2", "", "", "", "", "", "", "0", "", "", "no precursor m/z", *[""] * 20]
     assert len(rows) == 4
 
 
@@ -155,7 +155,7 @@ def reached() -> Answer:
         formula="C8H10N4O2",
         id="HMDB1",
         exact_mass=194.08037556,
-        terms=(-0.5, 1.25, 2.0, 3.5, 0.75, 0.25),
+        terms=(-0.5, 1.25, 2.0, 3.5, 0.75, 0.25, -0.125),
         leading="library",
         match=MATCH,
     )
@@ -180,6 +180,7 @@ def test_rows_say_how_an_annotation_was_reached() -> None:
         "library_nats": "3.5",
         "nearness_nats": "0.75",
         "retention_nats": "0.25",
+        "mass_nats": "-0.125",
         "candidate_id": "HMDB1",
         "formula": "C8H10N4O2",
         "error_ppm": "0.24598",

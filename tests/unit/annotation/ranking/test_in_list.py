@@ -144,6 +144,13 @@ def test_what_would_keep_probabilities_fixed_is_said() -> None:
         ", by the shares that they show and by their retention times: "
         "--known 0.4,0.1 --no-retention-times keep them fixed"
     )
+    (line,) = dependence_lines({}, weighed=True)
+    assert line.endswith(", by errors of their precursor m/z: --no-mass-errors keeps them fixed")
+    (line,) = dependence_lines({"--in-list": (0.5,)}, timed=True, weighed=True)
+    assert line.endswith(
+        ", by the shares that they show, by their retention times and by errors of their "
+        "precursor m/z: --in-list 0.5 --no-retention-times --no-mass-errors keep them fixed"
+    )
 
 
 def test_summary_tells_what_is_expected_of_the_best_candidates() -> None:

@@ -9,8 +9,9 @@ from ranking_examples import QUERY
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.known_share import shares_at
+from specvae.annotation.evidence.mass_error import MassError
 from specvae.annotation.evidence.retention import Elution, RetentionLine
-from specvae.annotation.evidence.weighted import Evidence
+from specvae.annotation.evidence.weighted import Evidence, RunTerms
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking import present
 from specvae.annotation.ranking.annotator import Annotator
@@ -138,25 +139,29 @@ def test_probabilities_are_those_of_the_shown_candidates(annotator: Annotator) -
     assert answer.log_odds_in_list == chances.log_odds_in_list
 
 
-def test_a_retention_time_does_not_say_whether_the_truth_is_listed(annotator: Annotator) -> None:
+@pytest.mark.parametrize("is_timed", [True, False])
+def test_what_the_run_adds_does_not_say_whether_the_truth_is_listed(
+    annotator: Annotator, is_timed: bool
+) -> None:
     found = Evidence.from_raw(
         np.column_stack([[1.0, 0.5, 0.0], np.zeros((3, len(EVIDENCE_KINDS) - 1))]),
         WEIGHTS,
         np.zeros(3, np.bool_),
         elution=Elution(300.0, np.array([3.0, 0.0, 0.0])),
+        mass_errors=np.array([9.0, 0.5, 0.0]),
     )
     listed = ListScores(found.scores, 2, found)
     scoring = replace(annotator.run_scoring, weights=WEIGHTS, probability=default_probability())
     line = RetentionLine(300.0, 60.0, 0.0, 1.0, 0.2, 0.05, 50)
-    timed, untimed = (
-        scoring.probabilities(scoring.final_scores(listed, RunState(line=of_run)))
-        for of_run in (line, None)
+    shown = RunState(line=line) if is_timed else RunState(mass_error=MassError(0.5, 0.4, 0.05, 50))
+    of_run, alone = (
+        scoring.probabilities(scoring.final_scores(listed, state)) for state in (shown, RunState())
     )
-    assert timed is not None
-    assert untimed is not None
-    assert timed.log_odds_in_list == untimed.log_odds_in_list
-    assert np.argmax(timed.given_in_list) == 1
-    assert np.argmax(untimed.given_in_list) == 0
+    assert of_run is not None
+    assert alone is not None
+    assert of_run.log_odds_in_list == alone.log_odds_in_list
+    assert np.argmax(of_run.given_in_list) == 1
+    assert np.argmax(alone.given_in_list) == 0
 
 
 @pytest.mark.parametrize("top", [1, 2, None])
@@ -184,10 +189,10 @@ def test_a_draft_gives_what_final_scores_give(
 
 @pytest.mark.parametrize("height", [-900.0, 0.0, 900.0])
 @pytest.mark.parametrize("top", [1, 2, 3, None])
-def test_candidates_that_a_retention_time_brings_to_the_top_were_kept(
+def test_candidates_that_the_run_brings_to_the_top_were_kept(
     annotator: Annotator, top: int | None, height: float
 ) -> None:
-    """However high all scores are: none below the reach of times is kept."""
+    """However high all scores are: none below the reach of times and masses is kept."""
     rng, n_others = np.random.default_rng(2), len(EVIDENCE_KINDS) - 1
     found = Evidence.from_raw(
         np.column_stack(
@@ -196,6 +201,7 @@ def test_candidates_that_a_retention_time_brings_to_the_top_were_kept(
         WEIGHTS,
         np.arange(40) % 3 == 0,
         elution=Elution(400.0, rng.normal(size=40)),
+        mass_errors=rng.normal(size=40),
     )
     listed = ListScores(found.scores, 2, found)
     keys = np.array([f"{n:014d}-UHFFFAOYSA-N" for n in range(40)], dtype=object)
@@ -207,17 +213,20 @@ def test_candidates_that_a_retention_time_brings_to_the_top_were_kept(
         list_scores=listed,
     )
     line = RetentionLine(300.0, 60.0, 0.0, 1.0, 0.2, 0.05, 50)
+    error = MassError(0.5, 0.4, 0.05, 50)
     scoring = replace(annotator.run_scoring, weights=WEIGHTS)
     kept = draft(annotator, ranked, top)
     assert (kept.rows.max() > 30) == (top is None)
-    answer = kept.answer(scoring, RunState(shares_at(0.3), line), annotator)
+    answer = kept.answer(scoring, RunState(shares_at(0.3), line, error), annotator)
     assert found.elution is not None
-    times = line.evidence(found.elution)
-    final = listed.at_shares(WEIGHTS, shares_at(0.3), times)
+    assert found.mass_errors is not None
+    times, masses = line.evidence(found.elution), error.evidence(found.mass_errors)
+    final = listed.at_shares(WEIGHTS, shares_at(0.3), RunTerms(times, masses))
     order = np.argsort(-final.scores, kind="stable")[:top]
     assert [row.inchikey for row in answer.annotations] == keys[order].tolist()
     assert [row.score for row in answer.annotations] == final.scores[order].tolist()
-    assert [row.terms[-1] for row in answer.annotations] == times[order].tolist()
+    assert [row.terms[-2] for row in answer.annotations] == times[order].tolist()
+    assert [row.terms[-1] for row in answer.annotations] == masses[order].tolist()
 
 
 def test_only_a_report_is_explained(annotator: Annotator) -> None:

@@ -232,3 +232,20 @@ def test_what_the_library_has_measured_as_an_ion_may_become_it(
         assert ranked.evidence.prior is not None
         priors.append(ranked.evidence.prior.tolist())
     assert priors == [[0.0, -1.5, 0.0], [-1.5, -1.5, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("stated", "has_them"),
+    [
+        ({}, True),
+        ({"in_list": 0.5}, True),
+        ({"known": 0.5}, True),
+        ({"in_list": 0.5, "known": 0.5}, False),
+        ({"in_list": 0.5, "known": 0.5, "use_mass_errors": True}, True),
+        ({"use_mass_errors": False}, False),
+    ],
+)
+def test_mass_errors_count_unless_queries_are_to_be_independent(
+    stated: dict[str, Any], has_them: bool
+) -> None:
+    assert RunOptions(Path("candidates.csv"), **stated).has_mass_errors is has_them
