@@ -89,7 +89,14 @@ def test_a_run_shows_its_error_without_its_truths(
     assert fit.deviation == pytest.approx(deviation, rel=0.25, abs=0.2 if listed == 1.0 else 0.5)
     assert (fit.outliers > 0.1) == (listed < 1.0)
     assert fit.n_queries == 400
-    assert f"off by {fit.mean:.1f} ppm, give or take {fit.deviation:.1f}," in fit.summary()
+    assert f" ppm, give or take {fit.deviation:.1f}," in fit.summary()
+
+
+def test_a_mean_of_nearly_nothing_has_no_sign() -> None:
+    assert (
+        "of 30 queries are off by 0.0 ppm, give or take 1.0"
+        in MassError(-0.01, 1.0, 0.05, 30).summary()
+    )
 
 
 def test_the_evidence_is_a_ratio_of_likelihoods() -> None:

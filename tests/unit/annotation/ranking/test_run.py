@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -248,4 +249,4 @@ def test_what_the_library_has_measured_as_an_ion_may_become_it(
 def test_mass_errors_count_unless_queries_are_to_be_independent(
     stated: dict[str, Any], has_them: bool
 ) -> None:
-    assert RunOptions(Path("candidates.csv"), **stated).has_mass_errors is has_them
+    assert RunOptions(candidates=Path("candidates.csv"), **stated).has_mass_errors is has_them
