@@ -22,7 +22,8 @@ _DEVICES = (("/", "dev"), ("/", "proc"))  # where the files are that a process h
 _MOST_NAMES = 1000  # of a folder, that are compared with a missing one
 _LIKE_NAME = 0.75  # from 0 to 1: how like it must be
 _WEB_PAGE = re.compile(rb"\s*<(?:!DOCTYPE )?html\b", re.IGNORECASE)
-_STDIN = Path("/dev/stdin")
+STDIN = Path("/dev/stdin")
+READ_ALREADY = "{}: was read already, as it can be but once; wanted one input -"
 _STANDARD = ("stdin", "stdout", "stderr")
 _DESCRIPTOR = re.compile(
     rf"(?:/dev/(?P<name>{'|'.join(_STANDARD)})|(?:/dev|/proc/(?:thread-)?self)/fd/(?P<number>\d{{1,9}}))"
@@ -111,7 +112,7 @@ def rewindable(path: Path, suffix: str = "") -> Path:
     InputError
         If it is a pipe that another input of this run was read from, or stdin is closed.
     """
-    own_stdin = path == _STDIN and not os.access(path, os.R_OK)
+    own_stdin = path == STDIN and not os.access(path, os.R_OK)
     try:
         mode = stat.S_IFIFO if own_stdin else path.stat().st_mode
     except OSError:
@@ -122,7 +123,7 @@ def rewindable(path: Path, suffix: str = "") -> Path:
             return redirected
     elif stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and descriptor_of(path.resolve()) is None):
         return path
-    called = "stdin" if path == _STDIN else str(path)
+    called = "stdin" if path == STDIN else str(path)
     with _opened(path, is_only_ours=own_stdin, is_socket=stat.S_ISSOCK(mode)) as source:
         if stat.S_ISCHR(mode) and not source.isatty():
             return path  # /dev/null
@@ -133,7 +134,7 @@ def rewindable(path: Path, suffix: str = "") -> Path:
             shutil.copyfileobj(source, target, 1 << 20)
             is_empty = target.tell() == 0
     if is_empty and called in tuple(_SOURCES.values()):
-        raise InputError(f"{called}: was read already, as it can be but once; wanted one input -")
+        raise InputError(READ_ALREADY.format(called))
     _SOURCES[str(copy)] = called
     return copy
 

@@ -15,7 +15,7 @@ from specvae.annotation.training.run_files import MODEL_FILE, STATE_FILE
 from specvae.cli.help import Choice, IonMode
 from specvae.errors import CheckpointError, ConfigError, InputError
 from specvae.limits import changed_limits
-from specvae.sources import from_home, no_such_file, rewindable
+from specvae.sources import READ_ALREADY, STDIN, descriptor_of, from_home, no_such_file, rewindable
 
 if TYPE_CHECKING:
     from specvae.annotation.ranking.probability import ProbabilityModel
@@ -67,9 +67,25 @@ class InputFile(NamedPath):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> Path:
-        """Return a path that can be read more than once."""
+        """Return a path that can be read more than once; stdin is for one input of a command.
+
+        Raises
+        ------
+        InputError
+            At the second ``-``, also where a shell redirects a file, which could be read again: it
+            is hardly meant for two inputs.
+        """
         path = super().convert(value, param, ctx)
-        return rewindable(Path("/dev/stdin") if str(path) == "-" else path, self.suffix)
+        if str(path) == "-":
+            path = STDIN
+        if ctx is not None and descriptor_of(path) == 0:
+            if _STDIN_TAKEN in ctx.meta:
+                raise InputError(READ_ALREADY.format("stdin"))
+            ctx.meta[_STDIN_TAKEN] = True
+        return rewindable(path, self.suffix)
+
+
+_STDIN_TAKEN = "specvae.stdin_taken"  # key of a click context's `meta`
 
 
 INPUT = NamedPath()

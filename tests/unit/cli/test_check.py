@@ -5,12 +5,16 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import click
+import pytest
 from click.testing import CliRunner, Result
 from conftest import run_specvae
 from rdkit import Chem
 from spectra_files import mgf_record
 
+from specvae.cli import options
 from specvae.cli.check import check
+from specvae.errors import InputError
 
 
 def run(*files: Path, stdin: str | None = None) -> Result:
@@ -179,3 +183,14 @@ def test_every_kind_of_table_that_is_read_is_described(tmp_path: Path) -> None:
     path = tmp_path / "c.mol"
     path.write_text(Chem.MolToMolBlock(Chem.MolFromSmiles("CCO")), encoding="utf-8")
     assert lines(run(path))["candidates"] == "1"
+
+
+@pytest.mark.parametrize("again", ["-", "/dev/stdin", "/dev/fd/0"])
+def test_stdin_is_for_one_input(again: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A redirected file could be read twice, unlike a pipe, but is not queries and candidates."""
+    monkeypatch.setattr(options, "rewindable", lambda path, _suffix: path)
+    context = click.Context(check)
+    assert options.INPUT_FILE.convert("-", None, context) == Path("/dev/stdin")
+    with pytest.raises(InputError, match=r"^stdin: was read already, .* wanted one input -$"):
+        options.INPUT_TABLE.convert(again, None, context)
+    assert options.INPUT_FILE.convert(again, None, click.Context(check))
