@@ -47,8 +47,10 @@ from specvae.molecules.mobile_hydrogens import may_be_elsewhere, place_hydrogens
 from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.structure_text import (
     WHOLE_INCHIKEY,
+    changes_atoms,
     heavy_atoms,
     heavy_atoms_of_inchi,
+    leaves_atoms_open,
     shown,
     texts_of,
 )
@@ -279,12 +281,16 @@ def _require_one_whole(kind: str, text: str) -> None:
         if "/h" not in text and any(map(_HAS_HYDROGEN.match, formula.split("."))):
             raise StructureError(f"InChI is cut off, its hydrogens (/h) are missing: {shown(text)}")
     elif " " in text:
-        found = (
-            "SMILES whose atoms are not all known (repeating unit, link or bond to one of several "
-            "atoms)"
-            if "|" in text.replace(" | ", " ")
-            else "SMILES with a second one behind a blank, or a divided one"
-        )
+        behind = text.partition(" ")[2]
+        if changes_atoms(behind) and not leaves_atoms_open(behind):
+            found = "SMILES with an extension of radicals or bonds that cannot be read"
+        elif "|" in text.replace(" | ", " "):
+            found = (
+                "SMILES whose atoms are not all known (repeating unit, link or bond to one of "
+                "several atoms)"
+            )
+        else:
+            found = "SMILES with a second one behind a blank, or a divided one"
         raise StructureError(f"{found}: {shown(text)}")
 
 

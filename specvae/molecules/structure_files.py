@@ -12,7 +12,7 @@ from typing import NamedTuple
 from specvae.compression import COMPRESSED_SUFFIXES, uncompressed_name
 from specvae.errors import InputError
 from specvae.molecules.sd_files import begins_with_drawing, sd_cells
-from specvae.molecules.structure_text import is_divided, is_smiles, leaves_atoms_open
+from specvae.molecules.structure_text import changes_atoms, is_divided, is_smiles, leaves_atoms_open
 from specvae.molecules.text_tables import (
     COLUMNS,
     DELIMITERS,
@@ -106,7 +106,8 @@ def _smi_cells(stream: Iterable[str]) -> Iterator[tuple[int, Cells]]:
             continue
         if not (may_be_header and column_meaning(smiles) == "smiles"):
             name = name.strip()
-            if leaves_atoms_open(name) or is_divided((smiles, *name.split(maxsplit=2))):
+            is_more = leaves_atoms_open(name) or changes_atoms(name)
+            if is_more or is_divided((smiles, *name.split(maxsplit=2))):
                 smiles = f"{smiles} {name}"
             yield number, Cells(smiles, name=_EXTENSION.sub("", name, count=1))
         may_be_header = False

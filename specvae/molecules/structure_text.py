@@ -41,6 +41,8 @@ _HEAVY_HYDROGEN = re.compile(r"\[[DT]\]")  # as ChemDraw and vendors of standard
 _OPEN_PART = re.compile(
     r"\|(?:[^|]*,)?(?:Sg:(?:n|any|mon|mer|co|xl|mod|grf|alt|ran|blk):|LN:|m:)[^|]*(?:\||$)"
 )
+# Parts that change its atoms: radicals, and bonds that are coordinate, of hydrogen or of no order.
+_CHANGING_PART = re.compile(r"\|(?:[^|]*,)?(?:\^[1-7]|[CHZ]):\d[^|]*(?:\||$)")
 _WITH_BONDS = re.compile(r"[A-Za-z0-9@+\-.%/\\\]]*[()=#\[][A-Za-z0-9@+\-()=#%/\\\[\].]*")
 _LONGEST_PART = 1000  # characters: RDKit takes seconds for longer texts
 _BETWEEN = ("|", ";")  # structures of a list
@@ -85,6 +87,9 @@ def texts_of(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
             behind = " ".join(words[1:])
             is_more = leaves_atoms_open(behind) or _goes_on(words)
             words[0] = _HEAVY_HYDROGEN.sub(_with_its_mass, words[0])
+            if changes_atoms(behind) and not is_more:
+                extended = _as_extended(words[0], behind)
+                words[0], is_more = extended or words[0], not extended
             found.append(("SMILES", words[0] + f" {behind}" * is_more))
     return sorted(found, key=lambda pair: pair[0] != "SMILES")
 
@@ -142,9 +147,32 @@ def leaves_atoms_open(extension: str) -> bool:
     """Whether ChemAxon's extension of a SMILES (``|...|``) says that its atoms are not all known.
 
     Such are repeating units (``Sg:n``), links of several lengths (``LN``), and bonds to one of
-    several atoms (``m``). Labels, stereochemistry and the like change no mass.
+    several atoms (``m``). Labels, stereochemistry and the like change no mass; see also
+    `changes_atoms`.
     """
     return _OPEN_PART.match(extension) is not None
+
+
+def changes_atoms(extension: str) -> bool:
+    """Whether ChemAxon's extension of a SMILES may say that its atoms or bonds are others.
+
+    Such are radicals (``^1``) and coordinate, hydrogen and zero-order bonds (``C``, ``H``, ``Z``).
+    """
+    return _CHANGING_PART.match(extension) is not None
+
+
+def _as_extended(smiles: str, behind: str) -> str:
+    """Return a SMILES that says itself what its extension says, "" if that cannot be read."""
+    if len(smiles) > _LONGEST_PART:
+        return ""
+    with quiet_rdkit():
+        plain = Chem.MolFromSmiles(smiles)
+        extended = Chem.MolFromSmiles(f"{smiles} |{behind.split('|')[1]}|")
+        if plain is None or extended is None or _CHANGING_PART.match(behind)[0][-1] != "|":
+            return ""
+        if Chem.MolToSmiles(plain) == Chem.MolToSmiles(extended):
+            return smiles
+        return Chem.MolToSmiles(extended, canonical=False)
 
 
 def heavy_atoms_of_inchi(inchi: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from rdkit import Chem
 
@@ -23,6 +24,7 @@ from specvae.molecules.parsing import parse_together
 from specvae.molecules.quiet import TOGETHER, each_quietly, quiet_rdkit
 from specvae.molecules.standard import standard_form
 from specvae.molecules.tautomers import may_be_tautomers
+from specvae.molecules.text_mass import text_masses
 
 
 def test_ethanol() -> None:
@@ -418,7 +420,7 @@ def test_ctrl_c_waits_for_some_of_many_molecules() -> None:
 
     def work(number: int) -> int:
         if number == 1:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         done.append(number)
         return -number
 
@@ -429,7 +431,7 @@ def test_ctrl_c_waits_for_some_of_many_molecules() -> None:
     results = each_quietly(work, range(2, 100))
     assert next(results) == -2
     with pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 @pytest.mark.usefixtures("ctrl_c")
@@ -506,6 +508,28 @@ def test_an_interrupt_is_not_swallowed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("CCO |^1:1|", "C[CH]O"),
+        ("CC(C)(C)N(O)C(C)(C)C |^1:5| a nitroxide", "CC(C)(C)N([O])C(C)(C)C"),
+        ("[CH2]CO |^1:0|", "[CH2]CO"),
+        ("CCO |$;;_R1$,^1:0|", "[CH2]CO"),
+        ("N[Pt](N)(Cl)Cl |C:0.0,2.1|", "[NH3]->[Pt](<-[NH3])(Cl)Cl"),
+        ("CCO |&1:1|", "CCO"),
+        ("CC=CC |c:1|", "CC=CC"),
+        ("CCO H:1|", "CCO"),
+    ],
+)
+def test_an_extension_of_radicals_and_bonds_counts(written: str, meant: str) -> None:
+    found, wanted = Molecule.parse(written), Molecule.parse(meant)
+    assert found.smiles == wanted.smiles
+    assert found.exact_mass == wanted.exact_mass
+    (together,) = parse_together([(written, "")])
+    assert together == found
+    assert np.isnan(text_masses([written]).lightest[0]) or "^" not in written
+
+
+@pytest.mark.parametrize(
     "mapped", ["[CH3:3][C:7]([OH:1])=[O:2]", "[C:1]([H:2])([H:4])([H:9])C([OH:5])=O"]
 )
 def test_atom_classes_change_nothing(mapped: str) -> None:
@@ -525,6 +549,9 @@ def test_atom_classes_change_nothing(mapped: str) -> None:
         ("OCCO |$;;;$,Sg:n:1,2:n:ht|", "atoms are not all known"),
         ("CCO |LN:1:1.3|", "atoms are not all known"),
         ("CO.c1ccccc1 |m:0:2.3.4|", "atoms are not all known"),
+        ("CCCO |Z:1|", "a bond of no order"),
+        ("CCO |^1:0", "an extension of radicals or bonds that cannot be read"),
+        ("CC(C)NOC |^1:4|", "an extension of radicals or bonds that cannot be read"),
         ("CCCCCCCC CCCC(=O)O", "a second one behind a blank, or a divided one"),
         ("CCO CC(=O)O", "a second one behind a blank, or a divided one"),
         ("C C O", "a second one behind a blank, or a divided one"),

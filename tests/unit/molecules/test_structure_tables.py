@@ -825,8 +825,10 @@ def test_groups_that_a_drawing_only_names(write: Write, label: tuple[str, str]) 
 
 def test_an_smi_file_keeps_what_leaves_atoms_open(write: Write) -> None:
     report = ReadReport()
-    found = read_candidates(write("OCCO |Sg:n:1,2:n:ht| PEG\nCCO |&1:1| a\n", "x.smi"), report)
-    assert found.name.tolist() == ["a"]
+    text = "OCCO |Sg:n:1,2:n:ht| PEG\nCCO |&1:1| a\nCCO |^1:0| b\n"
+    found = read_candidates(write(text, "x.smi"), report)
+    assert found.name.tolist() == ["a", "b"]
+    assert found.smiles.tolist() == ["CCO", "[CH2]CO"]
     assert "atoms are not all known" in report.skips[0].detail
 
 
