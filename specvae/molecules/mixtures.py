@@ -17,7 +17,7 @@ from rdkit.Chem.MolStandardize import rdMolStandardize
 
 from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.standard import component_order
-from specvae.molecules.structure_text import is_smiles, says_nothing
+from specvae.molecules.structure_text import is_of_polymer, is_smiles, says_nothing
 from specvae.molecules.text_tables import Cells
 from specvae.report import ReadReport
 
@@ -94,10 +94,11 @@ def _written(cells: Cells) -> str:
     smiles = cells.smiles.strip("\"' ")
     if not says_nothing(smiles):
         return smiles
-    if len(cells.inchi) > _LONGEST or _OF_SALT.match(cells.inchi) is None:
+    inchi = cells.inchi
+    if len(inchi) > _LONGEST or _OF_SALT.match(inchi) is None or is_of_polymer(inchi):
         return ""
     with quiet_rdkit():
-        mol = Chem.MolFromInchi(cells.inchi)  # type: ignore[no-untyped-call]
+        mol = Chem.MolFromInchi(inchi)  # type: ignore[no-untyped-call]
         return "" if mol is None else Chem.MolToSmiles(mol)
 
 

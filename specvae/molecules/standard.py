@@ -50,6 +50,7 @@ from specvae.molecules.structure_text import (
     changes_atoms,
     heavy_atoms,
     heavy_atoms_of_inchi,
+    is_of_polymer,
     leaves_atoms_open,
     shown,
     texts_of,
@@ -277,6 +278,8 @@ def _require_one_whole(kind: str, text: str) -> None:
     if kind == "InChI":
         if " " in text:
             raise StructureError(f"several InChI, where one is wanted: {shown(text)}")
+        if is_of_polymer(text):
+            raise StructureError(f"InChI of a polymer, or with open ends (/z, Zz): {shown(text)}")
         formula = text.partition("/")[2].partition("/")[0]
         if "/h" not in text and any(map(_HAS_HYDROGEN.match, formula.split("."))):
             raise StructureError(f"InChI is cut off, its hydrogens (/h) are missing: {shown(text)}")

@@ -26,7 +26,8 @@ quaternary amines as InChI, have one form; 12 since SMILES that go on behind a b
 or a bond are refused; 13 since lists of SMILES with blanks around their marks are; 14 since
 several InChI, and one that is cut off before its hydrogens, are; 15 since ChemAxon's extensions
 that leave atoms open and lack their end are; 16 since SMILES that end with a
-branch and go on behind a blank are; 17 since ChemAxon's extensions of radicals and bonds count."""
+branch and go on behind a blank are; 17 since ChemAxon's extensions of radicals and bonds count,
+InChI of polymers are refused and those called `1B` are read."""
 
 Texts = tuple[str, str]
 """SMILES and InChI as a table has them, "" for none."""

@@ -31,8 +31,11 @@ _TYPOGRAPHY = {
     **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"), "-"),
     **dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"), None),
 }
-_INCHI = re.compile(r"(?:InChI[=:])+(?=1S?/)|(?=1S?/)", re.IGNORECASE)
-_MARK_OF_SMILES = re.compile(r"^(?:(?:InChI|SMILES)[=:])+(?!/|1S?/)(?=.)", re.IGNORECASE)
+_INCHI = re.compile(r"(?:InChI[=:])+(?=\d[\w.]*/)|(?=1[SB]?/)", re.IGNORECASE)
+_MARK_OF_SMILES = re.compile(r"^(?:(?:InChI|SMILES)[=:])+(?!/|\d[\w.]*/)(?=.)", re.IGNORECASE)
+# "1B": with what was new in its version. Those of polymers aside, there are the layers of others.
+_BETA_INCHI = re.compile(r"^1B(?=/)", re.IGNORECASE)
+_POLYMER_OF_INCHI = re.compile(r"/z\d|Zz")
 _FORMULA_OF_INCHI = re.compile(r"1S?/([A-Za-z0-9]+)(?:/|$)")  # of one component
 _ATOMS_OF_FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
 _HEAVY_HYDROGEN = re.compile(r"\[[DT]\]")  # as ChemDraw and vendors of standards write it
@@ -80,7 +83,10 @@ def texts_of(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
         shape = _INCHI.match(words[0])
         if shape:
             others = [word for word in words[1:] if word.startswith("InChI=")]
-            found.append(("InChI", " ".join([f"InChI={words[0][shape.end() :]}", *others])))
+            own = words[0][shape.end() :]
+            if not is_of_polymer(own):
+                own = _BETA_INCHI.sub("1", own)
+            found.append(("InChI", " ".join([f"InChI={own}", *others])))
         else:
             # Behind a blank stands a name, or ChemAxon's extension, which names no other atoms
             # unless it leaves them open.
@@ -163,16 +169,25 @@ def changes_atoms(extension: str) -> bool:
 
 def _as_extended(smiles: str, behind: str) -> str:
     """Return a SMILES that says itself what its extension says, "" if that cannot be read."""
-    if len(smiles) > _LONGEST_PART:
+    extension, mark, _ = behind[1:].partition("|")
+    if len(smiles) > _LONGEST_PART or not mark:
         return ""
     with quiet_rdkit():
         plain = Chem.MolFromSmiles(smiles)
-        extended = Chem.MolFromSmiles(f"{smiles} |{behind.split('|')[1]}|")
-        if plain is None or extended is None or _CHANGING_PART.match(behind)[0][-1] != "|":
+        extended = Chem.MolFromSmiles(f"{smiles} |{extension}|")
+        if plain is None or extended is None:
             return ""
         if Chem.MolToSmiles(plain) == Chem.MolToSmiles(extended):
             return smiles
         return Chem.MolToSmiles(extended, canonical=False)
+
+
+def is_of_polymer(inchi: str) -> bool:
+    """Whether an InChI has units that repeat (``/z``) or ends that are open (``Zz``).
+
+    RDKit reads them as what stands once, or ends the process.
+    """
+    return _POLYMER_OF_INCHI.search(inchi) is not None
 
 
 def heavy_atoms_of_inchi(inchi: str) -> dict[str, str]:

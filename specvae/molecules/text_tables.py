@@ -18,7 +18,7 @@ from specvae.compression import DECOMPRESSION_ERRORS, open_decompressed
 from specvae.errors import InputError
 from specvae.limits import limits
 from specvae.molecules.quiet import quiet_rdkit
-from specvae.molecules.structure_text import LINE_END, is_smiles, says_nothing
+from specvae.molecules.structure_text import LINE_END, is_of_polymer, is_smiles, says_nothing
 from specvae.report import ReadReport
 from specvae.sources import no_such_file, stand_in
 from specvae.text_encoding import AS_WINDOWS_TEXT, utf_16_of
@@ -167,7 +167,9 @@ csv.field_size_limit(1 << 28)
 
 
 def is_inchi(text: str) -> bool:
-    """Return whether a text is an InChI that RDKit can read."""
+    """Return whether a text is an InChI that RDKit can read; of a polymer it is none."""
+    if is_of_polymer(text):
+        return False
     with quiet_rdkit():
         return Chem.MolFromInchi(text) is not None  # type: ignore[no-untyped-call]
 

@@ -425,7 +425,7 @@ _OVERRULED_BY_SPECIES = frozenset(
 )
 
 
-_INCHI = re.compile(r"['\"]?(?:InChI\s*[=:]\s*)*(1S?/.+?)['\"]?", re.IGNORECASE | re.DOTALL)
+_INCHI = re.compile(r"['\"]?(?:InChI\s*[=:]\s*)*(1[SB]?/.+?)['\"]?", re.IGNORECASE | re.DOTALL)
 # An InChI that lost its version: formula, then connections.
 _HEADLESS_INCHI = re.compile(
     r"(?:InChI\s*[=:]\s*)?S?/?((?:[A-Z][a-z]?\d*)+(?:\.\w+)*/c\d+[-(,].*/h.*)", re.DOTALL

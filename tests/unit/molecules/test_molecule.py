@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from rdkit import Chem
 
 from specvae.errors import SpecvaeError, StructureError
 from specvae.masses import ELECTRON_MASS
+from specvae.molecules.candidates import read_candidates
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import (
     Molecule,
@@ -25,6 +27,8 @@ from specvae.molecules.quiet import TOGETHER, each_quietly, quiet_rdkit
 from specvae.molecules.standard import standard_form
 from specvae.molecules.tautomers import may_be_tautomers
 from specvae.molecules.text_mass import text_masses
+from specvae.molecules.text_tables import is_inchi
+from specvae.report import ReadReport
 
 
 def test_ethanol() -> None:
@@ -505,6 +509,38 @@ def test_an_interrupt_is_not_swallowed() -> None:
             os.kill(os.getpid(), signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    "inchi",
+    [
+        "InChI=1S/C2H4O/c1-2-3/h1-2H2/z101-1-3(2-1)",  # ends RDKit's process
+        "InChI=1B/C2H4O/c1-2-3/h1-2H2/z101-1-3(2-1)",
+        "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3/z101-1-2",
+        "InChI=1B/C2H4OZz2/c4-2-1-3-5/h1-2H2",
+        "InChI=1S/C4H6O2.C2H4O/c1-3-4(5)6-2;1-2-3/h3H,1H2,2H3;1-2H2/z101-1-3(2-1)",
+    ],
+)
+def test_inchi_of_polymers_are_refused(inchi: str, tmp_path: Path) -> None:
+    assert not is_inchi(inchi)
+    for texts in ((None, inchi), (inchi, None)):
+        with pytest.raises(StructureError, match="InChI of a polymer, or with open ends"):
+            Molecule.parse(*texts)
+    assert "polymer" in str(parse_together([("", inchi)] * 20)[0])
+    path, report = tmp_path / "x.csv", ReadReport()
+    path.write_text(f'inchi,name\n"{inchi}",a\n{inchi},b\nInChI=1S/CH4/h1H4,c\n')
+    assert read_candidates(path, report).name.tolist() == ["c"]
+    assert any("InChI of a polymer" in skip.detail for skip in report.skips)
+    assert len(report.skips) == 2
+
+
+@pytest.mark.parametrize("mark", ["InChI=1B/", "1B/", "InChI=InChI=1b/", "InChI=1/"])
+def test_inchi_that_is_called_beta_is_read(mark: str) -> None:
+    inchi = f"{mark}C2H6O/c1-2-3/h3H,2H2,1H3"
+    assert Molecule.parse(None, inchi) == Molecule.parse(inchi) == Molecule.parse("CCO")
+    for version in ("1.12Beta", "2S"):
+        with pytest.raises(StructureError, match=f"InChI cannot be parsed: InChI={version}/"):
+            Molecule.parse(f"InChI={version}/C2H6O/c1-2-3/h3H,2H2,1H3")
 
 
 @pytest.mark.parametrize(
