@@ -318,7 +318,7 @@ def parse_charge(text: str | None) -> tuple[int, bool]:
     RejectedRecordError
         If the text is no charge.
     """
-    whole = given(text)
+    whole = given(text.strip(_AROUND_CHARGE)) if text is not None else None
     if whole is None or is_open_charge(whole):
         return 0, False
     word = plain_signs(whole).replace(" ", "").lower().removeprefix("z=").strip("()[]{};")
@@ -354,6 +354,7 @@ def known_charge(text: str) -> tuple[int, bool] | None:
     return None
 
 
+_AROUND_CHARGE = " \t,;.'\""  # of a list with one charge, or of a sentence
 _SEVERAL_CHARGES = re.compile(
     r"\(?[+-]?\d{1,3}[+-]?\)?(?:(?:\s*(?:,|;|/|&|\band\b|\bor\b)\s*|\s+)\(?[+-]?\d{1,3}[+-]?\)?)+"
 )
@@ -361,6 +362,7 @@ _SEVERAL_CHARGES = re.compile(
 
 def is_open_charge(text: str) -> bool:
     """Whether a text leaves the charge open, as Mascot's ``2+ and 3+`` does."""
+    text = text.strip(_AROUND_CHARGE)
     if " and " in text or " or " in text or "," in text:
         return True
     return _SEVERAL_CHARGES.fullmatch(plain_signs(text).strip()) is not None
@@ -371,7 +373,10 @@ def lowest_charge(text: str) -> tuple[int, bool] | None:
 
     None where one cannot be read, or their signs differ.
     """
-    found = [known_charge(word) for word in _BETWEEN_CHARGES.split(plain_signs(text).strip())]
+    found = [
+        known_charge(word)
+        for word in _BETWEEN_CHARGES.split(plain_signs(text).strip(_AROUND_CHARGE))
+    ]
     charges = {charge for charge in found if charge is not None}
     if None in found or len({(charge > 0, is_signed) for charge, is_signed in charges}) != 1:
         return None
@@ -487,6 +492,8 @@ _COMMA_INSIDE = re.compile(r"^\D*\d+,\d+\D*$")
 _KILO = re.compile(r"\d\s*ke?V\b", re.IGNORECASE)
 
 
+# Where no unit is stated: on the scale of HCD, in steps of whatever it is, or stages of MSn.
+_OPEN_SCALE = re.compile(r"/|hcd|step", re.IGNORECASE)
 _HIGHEST_ENERGY = 1e6  # eV, or percent
 
 
@@ -504,9 +511,10 @@ def parse_collision_energy(text: str) -> CollisionEnergy:
     ``normalized`` mark normalised energies; a bare number is eV. Ramps and lists give the mean of
     their numbers, and ``35 +/- 15`` gives its middle. What is ambiguous gives neither value and
     stays as text: alternatives (``15 or 30``), formulas in m/z, activation amplitudes below 1
-    (``0.70``), slash lists of MSn stages, bare numbers with ``HCD``, whose scale differs between
-    instruments, and ``35,5``, which may be a decimal comma. ``energy0`` to ``energy2`` are those of
-    CFM-ID.
+    (``0.70``), slash lists of MSn stages, bare numbers with ``HCD`` or in steps
+    (``25,60,100 (stepped)``), whose scale differs between instruments, a ramp beside another energy
+    (``Ramp 17.2-25.8 eV 30 eV``), and ``35,5``, which may be a decimal comma. ``energy0`` to
+    ``energy2`` are those of CFM-ID.
     """
     words = text[:LONGEST_VALUE].strip().strip('"')
     # "42% (nominal) with stepped collision energies 30% and 55%": the first is their mean.
@@ -537,11 +545,17 @@ def parse_collision_energy(text: str) -> CollisionEnergy:
         return CollisionEnergy(None, value, text)
     if _KILO.search(body):
         return CollisionEnergy(_mean(str(1000 * float(n)) for n in numbers), None, text)
-    if not has_ev and ("/" in body or "hcd" in body.lower() or float(numbers[0]) < 1):
-        return unknown
-    if not has_ev and len(numbers) > 1 and not re.search(r"[-,;]|to|ramp", body, re.IGNORECASE):
-        return unknown
-    return CollisionEnergy(value, None, text)
+    return unknown if _is_unclear(body, numbers, has_ev) else CollisionEnergy(value, None, text)
+
+
+def _is_unclear(body: str, numbers: Sequence[str], has_ev: bool) -> bool:
+    if len(numbers) > 2 and "ramp" in body.lower():
+        return True  # "Ramp 17.2-25.8 eV 30 eV": the ramp, or the other
+    if has_ev:
+        return False
+    if _OPEN_SCALE.search(body) is not None or float(numbers[0]) < 1:
+        return True
+    return len(numbers) > 1 and re.search(r"[-,;]|to|ramp", body, re.IGNORECASE) is None
 
 
 def _without_remark(body: str) -> str:

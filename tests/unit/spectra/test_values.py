@@ -172,7 +172,8 @@ def test_a_list_of_peaks_and_other_absurd_precursors_are_refused(text: str) -> N
      ("2", (2, False)), ("0", (0, False)), ("", (0, False)), (None, (0, False)),
      ("2+ and 3+", (0, False)), ("+1+", (1, True)), ("-1-", (-1, True)), ("-0", (0, False)),
      ("++", (2, True)), ("--", (-2, True)), ("1.0", (1, False)), ("2\u207a", (2, True)),
-     ("\u22121", (-1, True))],
+     ("\u22121", (-1, True)), ("1+,", (1, True)), ("-1;", (-1, True)), ("2+.", (2, True)),
+     ("'1+'", (1, True)), (",", (0, False))],
 )  # fmt: skip
 def test_charges(text: str | None, charge: tuple[int, bool]) -> None:
     assert parse_charge(text) == charge
@@ -393,6 +394,7 @@ def test_retention_times(text: str, seconds: float | None) -> None:
         ("HCD (NCE 20-30-40%)", None, 30),
         ("Ramp 20%-70% (nominal)", None, 45),
         ("25,60,100% (stepped)", None, 185 / 3),
+        ("20,30,40 eV (stepped)", 30, None),
         ("42% (nominal) with stepped collision energies 30% and 55%", None, 42),
         ("resonant relative/normalized 35 %", None, 35),
         ("20 eV, 35 NCE", 20, 35),
@@ -432,6 +434,10 @@ def test_collision_energies(text: str, ev: float | None, nce: float | None) -> N
         "2.5 eV (com)",
         "30 (Ar)",
         "20 40",
+        "25,60,100 (stepped)",
+        "stepped 15, 30, 45",
+        "Ramp 17.2-25.8 eV 30 eV",
+        "30 V, ramp 17.2-25.8 V",
     ],
 )
 def test_collision_energies_that_cannot_be_told_stay_text(text: str) -> None:
