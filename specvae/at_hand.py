@@ -187,11 +187,7 @@ def _table_of(candidates: Any) -> pd.DataFrame:  # noqa: ANN401 (whatever a user
     """Return candidates in memory as a table."""
     import pandas as pd
 
-    if not isinstance(candidates, pd.DataFrame) and hasattr(candidates, "to_pandas"):
-        try:  # a table of pyarrow, polars and others
-            candidates = candidates.to_pandas()
-        except Exception as error:
-            raise InputError(f"candidates: no table can be made of them ({error})") from None
+    candidates = _of_pandas(candidates)
     if isinstance(candidates, pd.DataFrame):
         return candidates
     if not isinstance(candidates, Iterable):
@@ -211,8 +207,10 @@ def _table_of(candidates: Any) -> pd.DataFrame:  # noqa: ANN401 (whatever a user
         raise InputError(
             f"candidates: found {type(candidates).__name__}, {_WANTED_CANDIDATES}"
         ) from None
-    if listed and all(isinstance(one, Mapping) for one in listed):
-        return _made(listed)
+    if listed and _row_of(listed[0]) is not None:
+        rows = [_row_of(one) for one in listed]
+        if all(row is not None for row in rows):
+            return _made(rows)
     smiles = []
     for number, one in enumerate(listed, start=1):
         text = _as_smiles(one)
@@ -222,6 +220,34 @@ def _table_of(candidates: Any) -> pd.DataFrame:  # noqa: ANN401 (whatever a user
             )
         smiles.append(text)
     return pd.DataFrame({"smiles": smiles})
+
+
+def _of_pandas(candidates: Any) -> Any:  # noqa: ANN401 (whatever a user gives)
+    """Return a table of pyarrow, polars and others as one of pandas, and a row as a dictionary."""
+    import pandas as pd
+
+    if hasattr(candidates, "to_pandas") and not isinstance(candidates, pd.DataFrame):
+        try:
+            candidates = candidates.to_pandas()
+        except Exception as error:
+            raise InputError(f"candidates: no table can be made of them ({error})") from None
+    # A list of SMILES may be long.
+    may_be_row = isinstance(candidates, pd.Series) and len(candidates) <= _MOST_COLUMNS
+    is_row = may_be_row and _STRUCTURES & _lower(candidates.index)
+    return candidates.to_dict() if is_row else candidates
+
+
+def _row_of(one: Any) -> Mapping[Any, Any] | None:  # noqa: ANN401 (whatever a user gives)
+    """Return an item as the row of a table that it is, of ``iterrows`` or ``itertuples`` too."""
+    if isinstance(one, Mapping):
+        return one
+    as_row = getattr(one, "_asdict", None) or getattr(one, "to_dict", None)
+    row = as_row() if callable(as_row) else None
+    return row if isinstance(row, Mapping) and _STRUCTURES & _lower(row) else None
+
+
+def _lower(names: Iterable[Any]) -> set[str]:
+    return {str(name).strip().lower() for name in names}
 
 
 def _listed_columns(columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,7 +288,7 @@ def _plain_table(table: pd.DataFrame) -> pd.DataFrame:
     named = [name for name in table.index.names if name not in (None, *table.columns)]
     table = (table.reset_index(named) if named else table).copy(deep=False)
     names = list(table.columns)
-    has_structures = bool(_STRUCTURES & {str(name).strip().lower() for name in names})
+    has_structures = bool(_STRUCTURES & _lower(names))
     for place in range(len(names)):  # of one name there may be several
         column = table.iloc[:, place]
         if column.dtype.kind == "f":
@@ -288,4 +314,5 @@ def _as_smiles(cell: Any) -> Any:  # noqa: ANN401 (of a table)
 
 
 _LARGEST_WHOLE = 2**53  # beyond it, floats are no exact whole numbers
+_MOST_COLUMNS = 1000  # of a row
 _STRUCTURES = frozenset({"smiles", "inchi"})

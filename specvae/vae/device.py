@@ -42,8 +42,10 @@ def pick_device(name: str) -> torch.device:
         raise ConfigError(f"device {name!r}: wanted auto, cpu or cuda") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: this machine, or this build of torch, has no CUDA GPU")
-    if device.index is not None and device.index >= max(torch.cuda.device_count(), 1):
-        raise ConfigError(f"device {name!r}: found {torch.cuda.device_count()} CUDA GPUs")
+    if device.type == "cuda" and device.index is not None:
+        n_gpus = torch.cuda.device_count()
+        if device.index >= n_gpus:
+            raise ConfigError(f"device {name!r}: found {n_gpus} CUDA GPUs, counted from 0")
     return device
 
 

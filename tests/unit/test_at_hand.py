@@ -52,6 +52,8 @@ class _Foreign:
         TABLE.to_dict("list"),
         TABLE.to_dict(),
         TABLE.to_dict("records"),
+        [row for _, row in TABLE.iterrows()],
+        TABLE.itertuples(index=False),
         {"smiles": iter(TABLE["smiles"]), "id": iter("ab")},
         TABLE.set_index("smiles").reset_index(),
         TABLE.assign(x=1, y=[2, 3]).set_index(["x", "y"]).reset_index(drop=True),
@@ -81,7 +83,9 @@ def test_lists_of_all_kinds(candidates: Any) -> None:  # noqa: ANN401
 
 
 def test_one_candidate_may_be_a_dictionary() -> None:
-    assert table_of({"smiles": "CCO", "id": 7}).to_dict("list") == {"smiles": ["CCO"], "id": ["7"]}
+    wanted = {"smiles": ["CCO"], "id": ["7"]}
+    assert table_of({"smiles": "CCO", "id": 7}).to_dict("list") == wanted
+    assert table_of(pd.Series({"smiles": "CCO", "id": 7})).to_dict("list") == wanted
 
 
 def test_a_set_has_one_order() -> None:

@@ -102,13 +102,14 @@ def test_empty_spectrum_has_no_peak_and_knows_nothing() -> None:
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device("auto") == pick_device("cpu") == torch.device("cpu")
+    assert pick_device("cpu:1").type == "cpu"
     with pytest.raises(ConfigError, match="--device cuda"):
         pick_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert pick_device("auto") == torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert pick_device("cuda:1") == torch.device("cuda", 1)
-    with pytest.raises(ConfigError, match="device 'cuda:2': found 2 CUDA GPUs"):
+    with pytest.raises(ConfigError, match="device 'cuda:2': found 2 CUDA GPUs, counted from 0"):
         pick_device("cuda:2")
     for name in ("meta", "xla", "CPU"):
         with pytest.raises(ConfigError, match=f"device '{name}': wanted auto, cpu or cuda"):
