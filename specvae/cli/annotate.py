@@ -145,9 +145,9 @@ def annotate(
     folder stands for all .msp, .mgf, .mzML and .mzXML files in it and below, and for those of
     MS-FINDER (.mat) and MassBank (.txt). Several files are ranked together, and the column file
     names the file of each query. Candidates without a query_id column are matched by mass. Every
-    record of QUERIES except those of MS level 1 has at least one row in the output; if a query
-    cannot be ranked, the column status says why. Scores are in nats: compare them within a query,
-    not between queries.
+    record of QUERIES has at least one row in the output, except what is no fragment spectrum, such
+    as MS level 1; if a query cannot be ranked, the column status says why. Scores are in nats:
+    compare them within a query, not between queries.
 
     The column probability is the chance that a candidate is the right one. It takes into account
     that the right structure may not be listed, and is empty if the model is not calibrated.

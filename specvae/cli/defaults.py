@@ -48,7 +48,7 @@ def settings_options(function: Decorated) -> Decorated:
             is_eager=True,
             expose_value=False,
             callback=remember,
-            help="Set one option by its name, as ppm=5 sets --ppm (repeatable).",
+            help="Set one option by its name without dashes (repeatable).",
         ),
         click.option(
             "--config",
@@ -57,8 +57,8 @@ def settings_options(function: Decorated) -> Decorated:
             is_eager=True,
             expose_value=False,
             callback=remember,
-            help="TOML file of options by their names, as ppm = 5 stands for --ppm; --set and the "
-            "command line override it.",
+            help="TOML file of options by their names without dashes; --set and the command line "
+            "override it.",
         ),
     ):
         function = option(function)

@@ -50,8 +50,9 @@ def library() -> None:
 def build(spectra: tuple[Path, ...], output: Path, jobs: int | None, strict: bool) -> None:
     """Encode the spectra of .msp, .mgf, .mzML, .mzXML or MassBank files, also .gz, .bz2 or .xz.
 
-    A spectrum is used if it is of MS level 2 and has a structure that fits its precursor m/z. The
-    others are counted, and listed beside the output.
+    A spectrum is used if it is of MS level 2 and has a structure that fits its precursor m/z, or
+    that gives it, where it is rounded or missing. The others are counted, and listed beside the
+    output.
 
     \b
     Example:

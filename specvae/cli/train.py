@@ -48,7 +48,8 @@ _SETTINGS = {
     type=INPUT_FILE,
     multiple=True,
     required=True,
-    help="Spectral library with structures: .msp .mgf .mzML .mzXML, also compressed (repeatable).",
+    help="Spectral library with structures: .msp .mgf .mzML .mzXML or "
+    "MassBank records, also compressed (repeatable).",
 )
 @click.option(
     "-o",
