@@ -448,7 +448,7 @@ def _provenance(queries: Sequence[Path], ranking: Ranking, run: RankingRun) -> d
         **({"library": ", ".join(map(str, options.library))} if options.library else {}),
         **({"library of the model": "not used"} if not options.use_library else {}),
         **({"retention times": "not used"} if not options.use_retention_times else {}),
-        **({"errors of precursor m/z": "not used"} if options.use_mass_errors is False else {}),
+        **({"errors of precursor m/z": "not used"} if not options.has_mass_errors else {}),
         **({"nearness to the library": "not used"} if not options.use_nearness else {}),
         **({"counts of references": _counts(options)} if options.counts is not None else {}),
     }
