@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import compress
 
@@ -36,15 +36,22 @@ class _MspLines(RecordLines):
     at_end: bool = False  # ended by the end of the file
     has_name: bool = False
     in_peaks: bool = False  # the line with the number of peaks has been read
+    declares_none: bool = False  # that line says that there are none
     is_waiting: bool = False  # a blank line has been read, and no peaks
+    _stated: dict[bytes, set[bytes]] = field(default_factory=dict)
+    _n_stated: int = 0  # lines of `header` that are in `_stated`
 
-    @property
-    def declares_none(self) -> bool:
-        """Whether the record says that it has no peaks."""
-        return self.in_peaks and any(
-            _field(line) == "n_peaks" and parse_count(decode(line.partition(b":")[2])) == 0
-            for line in self.header
-        )
+    def stated(self, key: bytes) -> set[bytes]:
+        """Return the values that the header states for a key, as its lines have them.
+
+        Each line is looked at once: a header may go on for a long time.
+        """
+        for line in self.header[self._n_stated :]:
+            before, colon, value = line.partition(b":")
+            if colon:
+                self._stated.setdefault(before.strip(), set()).add(value.strip())
+        self._n_stated = len(self.header)
+        return self._stated.get(key, set())
 
 
 class _Cutter:
@@ -92,6 +99,8 @@ class _Cutter:
         lines.has_name = lines.has_name or name == "name"
         if name == "n_peaks":
             lines.in_peaks = True
+            if parse_count(decode(line.partition(b":")[2])) == 0:
+                lines.declares_none = True
             if line.isascii():
                 self.n_peaks_key = line.partition(b":")[0]
 
@@ -132,10 +141,10 @@ def _ends(lines: _MspLines, line: bytes) -> bool:
         return True
     if not has_body:
         return False
-    ((key, value),) = _pairs([line])
-    stated = [before for name, before in _pairs(lines.header) if name == key]
+    key, _, value = line.partition(b":")
+    stated = lines.stated(key.strip())
     # What is said once more between the number of peaks and the first peak begins no record.
-    is_repeated = value in stated and not lines.peaks and not lines.is_waiting
+    is_repeated = value.strip() in stated and not lines.peaks and not lines.is_waiting
     return lines.declares_none or (bool(stated) and not is_repeated)
 
 
