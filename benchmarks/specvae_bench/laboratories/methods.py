@@ -42,8 +42,10 @@ EVERYTHING = "everything"
 """The program's own ranking without a network: analogues, fragments and own spectra."""
 
 WITHOUT_TIMES = "without retention times"
-WITHOUT_ERRORS = "without errors of precursor m/z"
 """What is added to a method's name where it ignores when its queries left the column."""
+
+WITHOUT_ERRORS = "without errors of precursor m/z"
+"""What is added to a method's name where it ignores what its queries' m/z are off by."""
 
 OWN_COSINE, OWN_MODIFIED, OWN_ENTROPY = (
     "own spectra, our cosine",

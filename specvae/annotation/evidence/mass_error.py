@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.chances import chances
+from specvae.annotation.evidence.chances import Chances
 from specvae.counting import counted
 from specvae.molecules.candidates import CandidateSet
 from specvae.spectra.adducts import Adduct
@@ -102,17 +102,11 @@ class MassError:
         n = len(errors)
         if n < FEWEST_QUERIES:
             return None
-        of_each = [chances(each) for each in scores]
-        lengths = [len(found) for _, found in of_each]
-        starts = np.cumsum([0, *lengths[:-1]])
-        x = np.concatenate([e[kept] for e, (kept, _) in zip(errors, of_each, strict=True)])
-        likely = np.concatenate([found for _, found in of_each])
+        chances = Chances(scores)
+        x = chances.of(errors)
         fit = cls(0.0, _DEVIATION, _OUTLIERS, n)
         for _ in range(_N_STEPS):
-            inner, outer = fit._densities(x)
-            joint = likely * (inner + outer)
-            of_query = np.repeat(np.add.reduceat(joint, starts), lengths)
-            weights = joint / of_query * inner / (inner + outer)
+            weights = chances.given(*fit._densities(x))
             total = float(weights.sum())
             # Where all errors are of outliers, the mean stays near 0.
             mean = float((weights * x).sum()) / max(total, 1.0)

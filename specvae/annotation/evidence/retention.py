@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from specvae.annotation.evidence.bit_sums import bit_sums
-from specvae.annotation.evidence.chances import chances
+from specvae.annotation.evidence.chances import Chances
 from specvae.counting import counted
 from specvae.masses import atoms_of_formula
 
@@ -199,16 +199,11 @@ class RetentionLine:
         # Not by their deviation, which for equal times is as small as rounding makes it, not 0.
         if len(times) < FEWEST_QUERIES or min(times) == max(times):
             return None
-        of_each = [chances(scores[n]) for n in kept]
-        lengths = [len(found) for _, found in of_each]
-        starts = np.cumsum([0, *lengths[:-1]])
-        y = np.repeat((np.array(times) - mean) / deviation, lengths)
-        x = np.concatenate(
-            [elutions[n].index[found] for n, (found, _) in zip(kept, of_each, strict=True)]
-        )
-        a_priori = np.concatenate([found for _, found in of_each])
+        chances = Chances([scores[n] for n in kept])
+        y = np.repeat((np.array(times) - mean) / deviation, chances.n_each)
+        x = chances.of([elutions[n].index for n in kept])
         intercept, slope, variance, outliers = 0.0, 0.0, 1.0, _OUTLIERS
-        weights = a_priori
+        weights = chances.a_priori
         for _ in range(_N_STEPS):
             total = weights.sum()
             mean_x, mean_y = _dot(weights, x) / total, _dot(weights, y) / total
@@ -218,9 +213,7 @@ class RetentionLine:
             rest = y - intercept - slope * x
             variance = float((_dot(weights, rest**2) + _N_PRIOR * _VARIANCE) / (total + _N_PRIOR))
             likely = (1.0 - outliers) * _ratios(y, rest, variance)
-            joint = a_priori * (likely + outliers)
-            of_query = np.repeat(np.add.reduceat(joint, starts), lengths)
-            weights = joint / of_query * likely / (likely + outliers)
+            weights = chances.given(likely, outliers)
             n_out = len(times) - weights.sum()
             share = (n_out + _N_PRIOR * _OUTLIERS) / (len(times) + _N_PRIOR)
             outliers = float(np.clip(share, _FEWEST_OUTLIERS, _MOST_OUTLIERS))

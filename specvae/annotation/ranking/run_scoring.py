@@ -119,6 +119,7 @@ class RunScoring:
             (each.evidence, each.at_shares(self.weights, state.shares_for(each)).scores)
             for each in lists
             if each.evidence is not None
+            and (each.evidence.elution is not None or each.evidence.mass_errors is not None)
         ]
         timed = [(e.elution, scores) for e, scores in scored if e.elution is not None]
         weighed = [(e.mass_errors, scores) for e, scores in scored if e.mass_errors is not None]
