@@ -10,6 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_Masses = TypeVar("_Masses", float, "NDArray[np.float64]")
 
 ELECTRON_MASS = 5.485799090441e-4
 """Mass of the electron in Da."""
@@ -131,6 +138,16 @@ def hill_formula(composition: Mapping[str, int]) -> str:
     return "".join(f"{element}{n if n != 1 else ''}" for element, n in parts if n)
 
 
+def deviation_ppm(mass: _Masses, expected: _Masses) -> _Masses:
+    """Return how far a mass or m/z is above the expected one, in ppm of the latter."""
+    return 1e6 * (mass - expected) / expected
+
+
+def ppm_width(mass: _Masses, ppm: float) -> _Masses:
+    """Return so many ppm of a mass or m/z, in its unit."""
+    return ppm * 1e-6 * abs(mass)
+
+
 def is_near(mass: float, wanted: float, ppm: float) -> bool:
     """Return whether a mass or m/z is within some ppm of another one."""
-    return abs(mass - wanted) <= ppm * 1e-6 * abs(wanted)
+    return abs(mass - wanted) <= ppm_width(wanted, ppm)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.errors import InputError
+from specvae.masses import deviation_ppm, ppm_width
 from specvae.molecules.candidates import CandidateSet, column_of
 from specvae.molecules.fingerprint import FingerprintLayout
 from specvae.molecules.pool_build import build_pool
@@ -172,18 +173,18 @@ class CandidatePool:
 
     def within(self, neutral_mass: float, ppm: float) -> CandidateSet:
         """Return the structures whose exact mass is at most `ppm` away, by rising mass."""
-        width = abs(neutral_mass) * ppm * 1e-6
+        width = ppm_width(neutral_mass, ppm)
         return self.slice(*self._file.window(neutral_mass - width, neutral_mass + width))
 
     def n_within(self, neutral_mass: float, ppm: float) -> int:
         """Return the number of structures whose exact mass is at most `ppm` away."""
-        width = abs(neutral_mass) * ppm * 1e-6
+        width = ppm_width(neutral_mass, ppm)
         first, end = self._file.window(neutral_mass - width, neutral_mass + width)
         return int(end - first)
 
     def nearest_ppm(self, neutral_mass: float) -> float:
         """Return how far the nearest exact mass is from a mass, in ppm of that mass."""
-        return abs(self._file.nearest(neutral_mass) - neutral_mass) / abs(neutral_mass) * 1e6
+        return abs(deviation_ppm(self._file.nearest(neutral_mass), neutral_mass))
 
     def slice(self, first: int, end: int) -> CandidateSet:
         """Return the structures of a range of rows, with fingerprints.

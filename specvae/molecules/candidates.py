@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from specvae.errors import InputError, SpecvaeError
 from specvae.limits import limits
+from specvae.masses import deviation_ppm, ppm_width
 from specvae.molecules.molecule import FIRST_BLOCK, Molecule
 from specvae.molecules.pool_pieces import first_text, joined_ids
 from specvae.molecules.query_ids import by_form, listed_as
@@ -336,7 +337,7 @@ def _mass_window(
     sorted_mass: NDArray[np.float64], neutral_mass: float, ppm: float
 ) -> tuple[int, int]:
     """Return first and end of the masses within `ppm` of a mass, both limits included."""
-    width = abs(neutral_mass) * ppm * 1e-6
+    width = ppm_width(neutral_mass, ppm)
     first = np.searchsorted(sorted_mass, neutral_mass - width, side="left")
     end = np.searchsorted(sorted_mass, neutral_mass + width, side="right")
     return int(first), int(end)
@@ -345,7 +346,8 @@ def _mass_window(
 def _nearest_ppm(sorted_mass: NDArray[np.float64], neutral_mass: float) -> float:
     place = int(np.searchsorted(sorted_mass, neutral_mass))
     beside = sorted_mass[max(place - 1, 0) : place + 1]
-    return float(np.abs(beside - neutral_mass).min() / abs(neutral_mass) * 1e6)
+    nearest = float(beside[np.abs(beside - neutral_mass).argmin()])
+    return abs(deviation_ppm(nearest, neutral_mass))
 
 
 def read_candidates(

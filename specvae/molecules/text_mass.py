@@ -27,6 +27,7 @@ from rdkit import Chem
 
 from specvae.errors import StructureError
 from specvae.limits import limits
+from specvae.masses import ppm_width
 from specvae.molecules.compiling import compiled, inner
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.quiet import quiet_rdkit
@@ -133,7 +134,7 @@ class MassScreen:
 
     def __init__(self, masses: Iterable[float], ppm: float) -> None:
         centres = np.unique(np.fromiter(masses, np.float64))
-        widths = np.abs(centres) * ppm * 1e-6 + _ROUNDING
+        widths = ppm_width(centres, ppm) + _ROUNDING
         self._begins, self._ends = _disjoint(centres - widths, centres + widths)
         self._left_out: list[Texts] = []
         self._masses: list[NDArray[np.float64]] = []
@@ -199,7 +200,7 @@ class MassScreen:
         if not self._left_out:
             return False
         masses, rows = self._sorted()
-        width = ppm * 1e-6 * mz
+        width = ppm_width(mz, ppm)
         first, end = np.searchsorted(masses, (mz - width, mz + width))
         charged = {
             row

@@ -1,6 +1,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from specvae import masses
@@ -8,9 +9,12 @@ from specvae.masses import (
     ELECTRON_MASS,
     ISOTOPE_MASSES,
     atoms_of_formula,
+    deviation_ppm,
     formula_mass,
     hill_formula,
+    is_near,
     parse_formula,
+    ppm_width,
 )
 
 
@@ -62,3 +66,25 @@ def test_each_mass_is_stated_once() -> None:
         if re.search(r"\b(5\.?485_?7|1\.00_?78|1\.00_?72)", line)
     ]
     assert [name for name, _ in stated] == ["masses.py", "masses.py"], stated
+
+
+def test_parts_per_million() -> None:
+    assert deviation_ppm(200.001, 200.0) == pytest.approx(5.0)
+    assert deviation_ppm(199.999, 200.0) == pytest.approx(-5.0)
+    assert ppm_width(200.0, 5.0) == ppm_width(-200.0, 5.0) == pytest.approx(0.001)
+    assert is_near(200.0009, 200.0, 5.0)
+    assert not is_near(200.0011, 200.0, 5.0)
+    of_many = np.array([100.0, 200.0, 400.0])
+    assert ppm_width(of_many, 10.0).tolist() == [ppm_width(mass, 10.0) for mass in of_many.tolist()]
+    assert deviation_ppm(of_many, of_many + 0.001).round(3).tolist() == [-10.0, -5.0, -2.5]
+
+
+def test_parts_per_million_stand_once() -> None:
+    """In three modules an error was computed, and in twelve a window, with other last digits."""
+    package = Path(masses.__file__).parent
+    stated = {
+        path.name
+        for path in package.rglob("*.py")
+        if re.search(r"ppm.*1e-?6|1e-?6.*(ppm|expected)", path.read_text(encoding="utf-8"))
+    }
+    assert stated == {"masses.py"}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.library.library import Library
 from specvae.counting import counted
+from specvae.masses import ppm_width
 from specvae.molecules.fragments import FragmentTable
 from specvae_bench.fragments.fitting import Example, FragmentFit, fit_scorer
 from specvae_bench.metfrag import metfrag_scores
@@ -56,7 +57,7 @@ def isobars(known: Library, n_most: int) -> list[Example]:
     """
     mass = np.array([molecule.exact_mass for molecule in known.molecules])
     order = np.argsort(mass, kind="stable")
-    width = SAME_MASS_PPM * 1e-6 * mass
+    width = ppm_width(mass, SAME_MASS_PPM)
     first = np.searchsorted(mass[order], mass - width)
     end = np.searchsorted(mass[order], mass + width, side="right")
     spectra: dict[int, list[Peaks]] = {}

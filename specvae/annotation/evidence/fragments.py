@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, composition_mass, hill_formula
+from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, composition_mass, hill_formula, ppm_width
 from specvae.molecules.compiling import compiled
 from specvae.molecules.drawn import HYDROGENS
 from specvae.molecules.fragments import FragmentTable
@@ -178,7 +178,7 @@ def match_peaks(
     both tolerances.
     """
     by_mass = np.argsort(table.masses, kind="stable")
-    widths = np.maximum(tolerance_da, tolerance_ppm * 1e-6 * peaks.mz)[:, None]
+    widths = np.maximum(tolerance_da, ppm_width(peaks.mz, tolerance_ppm))[:, None]
     found = [_matches_with(n, table, by_mass, peaks, widths) for n in range(peaks.n_metals + 1)]
     if len(found) == 1:
         return found[0]
@@ -253,7 +253,7 @@ def has_subformula(kinds: Composition, peaks: Peaks) -> NDArray[np.bool_]:
     hydrogens.
     """
     half, other_half = _subformula_halves(kinds)
-    widths = np.maximum(TOLERANCE_DA, TOLERANCE_PPM * 1e-6 * peaks.mz)
+    widths = np.maximum(TOLERANCE_DA, ppm_width(peaks.mz, TOLERANCE_PPM))
     found = np.zeros(len(peaks.mz), np.bool_)
     for n in range(peaks.n_metals + 1):
         mz = peaks.without_metal(n).mz

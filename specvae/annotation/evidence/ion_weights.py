@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.fragment_rows import FragmentRows, choose_rows
 from specvae.annotation.evidence.fragments import SHIFTS, Peaks
 from specvae.annotation.evidence.surroundings import BLOCK, Surroundings, add_cut_rows
-from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS
+from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, ppm_width
 from specvae.molecules.bit_sets import unsigned
 from specvae.molecules.compiling import ZERO, compiled_with, inner_with
 from specvae.molecules.fragments import N_DESCRIPTORS, FragmentTable
@@ -161,7 +161,7 @@ class Windows:
     ) -> Windows:
         """Return the windows of a query with at least one peak."""
         mz = peaks.without_metal(n_metals).mz
-        widths = np.maximum(tolerance_da, tolerance_ppm * 1e-6 * peaks.mz)
+        widths = np.maximum(tolerance_da, ppm_width(peaks.mz, tolerance_ppm))
         low, high = mz - widths, mz + widths
         gained = (_GAINED + peaks.sign) * HYDROGEN_MASS - peaks.sign * ELECTRON_MASS
         ends = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.masses import ISOTOPE_STEP
+from specvae.masses import ISOTOPE_STEP, ppm_width
 
 _TOLERANCE_PPM, _TOLERANCE_DA = 3.0, 0.002  # a hydrogen is 0.0045 Da heavier than the step
 _SHARE = 0.0108  # of carbon
@@ -25,7 +25,7 @@ def lighter_isotopes(mz: NDArray[np.float64], intensity: NDArray[np.float64]) ->
         float64 (n_peaks,), of ions of one charge, ascending by m/z.
     """
     found = np.full(len(mz), -1, np.int64)
-    widths = np.maximum(_TOLERANCE_DA, _TOLERANCE_PPM * 1e-6 * mz)
+    widths = np.maximum(_TOLERANCE_DA, ppm_width(mz, _TOLERANCE_PPM))
     first = np.searchsorted(mz, mz - ISOTOPE_STEP - widths)
     end = np.searchsorted(mz, mz - ISOTOPE_STEP + widths, side="right")
     for peak in np.flatnonzero(end > first).tolist():

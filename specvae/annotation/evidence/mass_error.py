@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.chances import Chances
 from specvae.counting import counted
+from specvae.masses import deviation_ppm
 from specvae.molecules.candidates import CandidateSet
 from specvae.spectra.adducts import Adduct
 
@@ -59,7 +60,7 @@ def mass_errors(
     number = 0 if candidates.ion is None else candidates.ion
     expected = of_each[number, np.arange(len(candidates))]
     # Sums of the masses of the same atoms differ in their last digits.
-    return np.asarray(np.round(1e6 * (precursor_mz - expected) / expected, 3))
+    return np.asarray(np.round(deviation_ppm(precursor_mz, expected), 3))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from specvae.annotation.evidence.unbroken import guessed_scores
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.library import Library
 from specvae.errors import StructureError
+from specvae.masses import deviation_ppm, ppm_width
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout
 from specvae.molecules.fragments import FragmentTable
@@ -332,14 +333,14 @@ class EvidencePool:
                 e.mz,
                 e.intensity,
                 e.formula,
-                1e6 * e.error / (e.mz - e.error),
+                deviation_ppm(e.mz, e.mz - e.error),
                 e.gain,
                 table.atom_indices(e.fragment),
             )
             for e in explain(table, peaks, scorer)
             if e is not None
             and e.gain > 0.0
-            and abs(e.error) <= max(_FAR_DA, _FAR_PPM * 1e-6 * e.mz)
+            and abs(e.error) <= max(_FAR_DA, ppm_width(e.mz, _FAR_PPM))
         )
 
     def fragment_scores(self, query: Spectrum, candidates: CandidateSet) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from specvae.annotation.library.ion_shares import COMMON_SPECIES
 from specvae.errors import ConfigError
+from specvae.masses import ppm_width
 from specvae.molecules.molecule import Molecule, blocks_of_inchi, blocks_of_salt
 from specvae.report import Reason
 from specvae.spectra.adducts import Adduct, ion_of_cation, parse_adduct
@@ -90,7 +91,7 @@ class SpectrumFilter:
     def fits(self, precursor_mz: float, ion: Adduct, molecule: Molecule) -> bool:
         """Whether a precursor m/z (Th) is that of an ion of a molecule."""
         expected = ion.precursor_mz(molecule.exact_mass)
-        most = max(expected * self.mass_tolerance_ppm * 1e-6, ABSOLUTE_TOLERANCE_DA)
+        most = max(ppm_width(expected, self.mass_tolerance_ppm), ABSOLUTE_TOLERANCE_DA)
         return abs(precursor_mz - expected) <= most
 
     def ion_told(self, spectrum: Spectrum, molecule: Molecule) -> Adduct | None:

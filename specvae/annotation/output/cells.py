@@ -15,6 +15,7 @@ from specvae.annotation.ranking.result import (
     QueryResult,
     Unranked,
 )
+from specvae.masses import deviation_ppm, ppm_width
 
 # Six decimals keep the order of scores that differ by as little as single-precision scores can.
 _DECIMALS = 6
@@ -87,8 +88,7 @@ def error_ppm(query: Query, annotation: Annotation) -> float | None:
     ion = query.ion_named(annotation.adduct)
     if ion is None or query.precursor_mz is None or annotation.exact_mass is None:
         return None
-    expected = ion.precursor_mz(annotation.exact_mass)
-    return 1e6 * (query.precursor_mz - expected) / expected
+    return deviation_ppm(query.precursor_mz, ion.precursor_mz(annotation.exact_mass))
 
 
 _LARGEST_ERROR_PPM = 100.0
@@ -115,7 +115,7 @@ def _misfit(query: Query, error: float | None) -> tuple[str, ...]:
     """Return the remark on a candidate that is listed for the query and has another mass."""
     if error is None or query.precursor_mz is None or abs(error) <= _LARGEST_ERROR_PPM:
         return ()
-    if abs(error) * 1e-6 * query.precursor_mz <= _LARGEST_ERROR_TH:
+    if ppm_width(query.precursor_mz, abs(error)) <= _LARGEST_ERROR_TH:
         return ()
     return (f"its mass does not fit the precursor m/z ({error:,.0f} ppm)",)
 

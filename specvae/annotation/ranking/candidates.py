@@ -22,7 +22,7 @@ from specvae.annotation.ranking.structure_sources import (
     are_cations,
     have_inner_salt,
 )
-from specvae.masses import HYDROGEN_MASS, ISOTOPE_STEP, is_near
+from specvae.masses import HYDROGEN_MASS, ISOTOPE_STEP, is_near, ppm_width
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet, usable_structures
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, all_fingerprints
@@ -201,7 +201,7 @@ class CandidateSource:
         return self._window(mz) / _COARSE_RANGE if self._is_coarse(query) else 1.0
 
     def _window(self, mz: float) -> float:
-        return 2.0 * self.ppm * 1e-6 * mz
+        return 2.0 * ppm_width(mz, self.ppm)
 
     def _is_rounded(self, mz: float) -> bool:
         return round(mz, 1) == mz and self._is_narrow(mz)
@@ -350,7 +350,7 @@ def require_candidates(path: Path, layout: FingerprintLayout) -> None:
 
 
 def _are_near(masses: NDArray[np.float64], mass: float, ppm: float) -> NDArray[np.bool_]:
-    return np.asarray(np.abs(masses - mass) <= ppm * 1e-6 * abs(mass))
+    return np.asarray(np.abs(masses - mass) <= ppm_width(mass, ppm))
 
 
 def _unit(mz: float) -> float:

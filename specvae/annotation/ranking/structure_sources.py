@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.errors import InputError, StructureError
+from specvae.masses import deviation_ppm, ppm_width
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.molecules.fingerprint import FingerprintLayout
@@ -110,8 +111,8 @@ class TableSource:
             return nearest
         # What is just beyond does not count as near.
         most = min(nearest, 1.001 * farthest)
-        distance = self._left_out.nearest(mass, most * abs(mass) * 1e-6)
-        return min(nearest, distance / abs(mass) * 1e6)
+        distance = self._left_out.nearest(mass, ppm_width(mass, most))
+        return min(nearest, deviation_ppm(abs(mass) + distance, abs(mass)))
 
     def has_cation(self, mz: float, ppm: float, *, is_needed: bool) -> bool:
         """See `StructureSource`."""

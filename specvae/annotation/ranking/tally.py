@@ -15,7 +15,7 @@ from specvae.annotation.ranking.features import remark_kind
 from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.result import Answer, Cause, Ranked, Refusal, Unranked
 from specvae.counting import counted
-from specvae.masses import is_near
+from specvae.masses import deviation_ppm, is_near
 from specvae.molecules.molecule import exact_mass_of_smiles
 
 _FARTHEST_PPM = 50.0  # beyond, a compound with a similar spectrum mostly has another formula
@@ -149,7 +149,7 @@ class Tally:
             return
         expected = ion.precursor_mz(exact_mass_of_smiles(analogues[0].smiles))
         if is_near(mz, expected, _FARTHEST_PPM):
-            self.errors_ppm.append(1e6 * (mz - expected) / expected)
+            self.errors_ppm.append(deviation_ppm(mz, expected))
 
     def _count_refusal(self, query_id: str, refusal: Refusal) -> None:
         self.causes[refusal.cause] += 1
