@@ -10,13 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-_Masses = TypeVar("_Masses", float, "NDArray[np.float64]")
+_Masses = TypeVar("_Masses")  # a number, or an array of them
 
 ELECTRON_MASS = 5.485799090441e-4
 """Mass of the electron in Da."""
@@ -140,12 +136,16 @@ def hill_formula(composition: Mapping[str, int]) -> str:
 
 def deviation_ppm(mass: _Masses, expected: _Masses) -> _Masses:
     """Return how far a mass or m/z is above the expected one, in ppm of the latter."""
-    return 1e6 * (mass - expected) / expected
+    found: Any = mass  # this module does without numpy, in whose types it could be said
+    deviation: _Masses = 1e6 * (found - expected) / expected
+    return deviation
 
 
 def ppm_width(mass: _Masses, ppm: float) -> _Masses:
     """Return so many ppm of a mass or m/z, in its unit."""
-    return ppm * 1e-6 * abs(mass)
+    masses: Any = mass
+    width: _Masses = ppm * 1e-6 * abs(masses)
+    return width
 
 
 def is_near(mass: float, wanted: float, ppm: float) -> bool:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from rdkit import rdBase
 
 from specvae.interruption import signals_wait
+from specvae.molecules.kept_handler import keep_rdkit_from_ctrl_c
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -33,8 +34,9 @@ _quiet = _Quiet()
 def quiet_rdkit() -> Iterator[None]:
     """Keep RDKit's log lines off stderr, and Ctrl-C in Python's hands (`take_interrupts`).
 
-    What RDKit's handler gets is lost: Ctrl-C waits until leaving. Of several threads the system may
-    choose another one for it, so that it is lost now and then.
+    What RDKit's handler gets is lost: Ctrl-C waits until leaving. Where there are other threads,
+    the system gives it to one of them, so that it is lost unless RDKit's handler is kept out
+    (`keep_rdkit_from_ctrl_c`).
 
     Entering and leaving takes a tenth of the time of parsing a small molecule, or of its InChIKey,
     so that callers with many molecules enter it once for several of them (`each_quietly`). Within
@@ -66,7 +68,7 @@ def take_interrupts() -> None:
 
     A substructure search of RDKit 2026.03, or an InChIKey, leaves RDKit's own handler of SIGINT
     behind, which swallows the first Ctrl-C for the rest of the process's life, whichever thread
-    searched.
+    searched; so did those before this module was imported.
     """
     handler = signal.getsignal(signal.SIGINT)
     if handler is None:  # not Python's, but that of the program that Python runs in
@@ -126,4 +128,5 @@ class _PythonsHandler:
 
 
 _python = _PythonsHandler()
+keep_rdkit_from_ctrl_c()
 take_interrupts()
