@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -78,7 +78,8 @@ def output_option(default: str, about: str) -> Callable[[Decorated], Decorated]:
 def require_results(*results: Path, reads: Iterable[Path] = ()) -> None:
     """Fail before the work if a result cannot be written, or would replace what is read.
 
-    What the command at hand reads is every path among its arguments and options but ``--output``.
+    What the command at hand reads is every path among its arguments and options but ``--output``,
+    and the files in the folders among these.
 
     Parameters
     ----------
@@ -92,21 +93,44 @@ def require_results(*results: Path, reads: Iterable[Path] = ()) -> None:
     InputError
         Naming both files.
     """
+    inputs = _inputs()
+    within = {
+        name: [file for path in paths if path.is_dir() for file in path.iterdir() if file.is_file()]
+        for name, paths in inputs.items()
+    }
+    _require(results, [inputs, within], reads)
+
+
+def _inputs() -> dict[str, tuple[Path, ...]]:
+    """Return the paths that the command at hand reads, by its options."""
     context = click.get_current_context()
-    inputs = {
+    return {
         param.opts[-1]: value if isinstance(value, tuple) else (value,)
         for param in context.command.params
         if isinstance(param.type, click.Path)
         and param.name not in ("output", "config_file")
         and (value := context.params.get(param.name or "")) is not None
     }
-    require_paths({**inputs, "the command": reads}, {"--output": results}, must_exist=False)
+
+
+def _require(
+    results: Iterable[Path],
+    inputs: Iterable[Mapping[str, Sequence[Path]]],
+    reads: Iterable[Path],
+) -> None:
+    read: dict[str, list[Path]] = {}
+    for of_options in inputs:
+        for name, paths in of_options.items():
+            read.setdefault(name, []).extend(paths)
+    read["the command"] = list(reads)
+    require_paths(read, {"--output": list(results)}, must_exist=False)
 
 
 def require_results_folder(folder: Path, names: Iterable[str], reads: Iterable[Path] = ()) -> None:
-    """Fail like `require_results`, and if a file in the folder is of others than earlier runs.
+    """Fail if a result cannot be written, or would replace what is read or is of others.
 
-    An earlier run is known by a result that it has left, a JSON file with the version of specvae.
+    An earlier run, whose files may be replaced, is known by a result that it has left, a JSON file
+    with the version of specvae.
 
     Raises
     ------
@@ -114,7 +138,7 @@ def require_results_folder(folder: Path, names: Iterable[str], reads: Iterable[P
         Naming the file that would be replaced.
     """
     results = [folder / name for name in names]
-    require_results(*results, reads=reads)
+    _require(results, [_inputs()], reads)
     there = [path for path in results if path.is_file() and path.stat().st_size]
     own = [path for path in there if path.suffix == ".json" and _is_result(path)]
     for path in there:
@@ -153,10 +177,15 @@ def require_own_head(path: Path, head: str, wanted: str = ELSEWHERE) -> None:
         raise InputError(f"{path}: is no result of an earlier run, and would be replaced; {wanted}")
 
 
+def has_result(folder: Path) -> bool:
+    """Whether a run of a benchmark has left a result in a folder."""
+    return any(_is_result(path) for path in sorted(folder.glob("*.json")))
+
+
 def _is_result(path: Path) -> bool:
     try:
         result = json.loads(path.read_bytes())
-    except ValueError:
+    except (OSError, ValueError):
         return False
     versions = result.get("versions") if isinstance(result, dict) else None
     return isinstance(versions, dict) and "specvae" in versions
@@ -172,7 +201,17 @@ def model_files(models: Sequence[Path]) -> dict[str, Path]:
     click.UsageError
         If two have the same name.
     """
-    paths = {path.name or str(path): model_file(path) for path in models}
-    if len(paths) < len(models):
-        raise click.UsageError("two models have the same folder name; rename one")
-    return paths
+    require_own_names(models, "models")
+    return {path.name or str(path): model_file(path) for path in models}
+
+
+def require_own_names(folders: Sequence[Path], what: str) -> None:
+    """Fail if results would be called by one name, that of their folders.
+
+    Raises
+    ------
+    click.UsageError
+        If two folders have the same name; `what` says what they are.
+    """
+    if len({path.name or str(path) for path in folders}) < len(folders):
+        raise click.UsageError(f"two {what} have the same folder name; rename one")

@@ -168,7 +168,7 @@ def test_casmi_does_not_guess_at_solutions(
     assert text.count(found) == 1
     path.write_text(text.replace(found, spoilt))
     with pytest.raises(InputError, match=message):
-        prepare(contest, tmp_path / "o")
+        prepare(contest, tmp_path / "o", print)
 
 
 @pytest.mark.parametrize("year", ["2016", "2017"])
@@ -179,7 +179,7 @@ def test_real_contest_files_merge_to_the_merged_truth(year: str, tmp_path: Path)
     folder.mkdir()
     for name in ("raw_mgf.zip", "solutions.csv", "candidates.csv.gz"):
         (folder / name).symlink_to(shared(f"casmi/{year}/{name}"))
-    found = prepare(folder, tmp_path / "out")
+    found = prepare(folder, tmp_path / "out", print)
     with shared(f"casmi/{year}/truth.csv").open() as stream:
         truth = {row["query_id"]: row for row in csv.DictReader(stream)}
     with found.truth.open() as stream:

@@ -97,7 +97,7 @@ def casmi2017(
 
     console = Console()
     compute = topk.Compute(device, jobs, seed, fingerprint_only=rank_by == "fingerprint")
-    challenges = prepare(data, output)
+    challenges = prepare(data, output, console.log)
     if not paths:
         trainings = topk.Trainings(spectra, exclude, preset, fingerprint, epochs)
         paths = topk.train_models(trainings, challenges, ion_mode, output, compute, console)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import filecmp
 import re
+import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from specvae.errors import InputError
-from specvae.files import atomic_text
+from specvae.files import atomic_path
 from specvae.molecules.text_tables import read_named_rows
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 from specvae_bench.files import write_mgf
+from specvae_bench.options import ELSEWHERE, has_result
 
 _CHALLENGE = re.compile(r"challenge[-_ ]?0*(\d+)", re.IGNORECASE)
 
@@ -31,15 +35,23 @@ class Challenges:
     truth: Path
 
 
-def prepare(data: Path, output: Path) -> Challenges:
+def prepare(data: Path, output: Path, log: Callable[[str], None]) -> Challenges:
     """Find the contest's files in a folder, merging what lies there one per challenge.
 
     Merged files are used where they lie; loose ones are merged into `output`.
 
+    Parameters
+    ----------
+    data, output
+        The folder, and where merged files are written.
+    log
+        Is told what of loose queries cannot be read.
+
     Raises
     ------
     InputError
-        If a file that is needed is missing; the message names what was looked for.
+        If a file that is needed is missing, or a file of others' would be replaced; the message
+        names it.
     """
     if not data.is_dir():
         raise InputError(f"{data}: no such folder; wanted the contest's files")
@@ -55,7 +67,7 @@ def prepare(data: Path, output: Path) -> Challenges:
         )
     queries = _first(data, "queries.mgf", "queries.mgf.gz")
     if queries is None:
-        queries = _merge_queries(data, solutions, output / "queries.mgf")
+        queries = _merge_queries(data, solutions, output / "queries.mgf", log)
     candidates = _first(data, "candidates.csv.gz", "candidates.csv")
     if candidates is None:
         candidates = _merge_candidates(data, solutions, output / "candidates.csv")
@@ -88,7 +100,12 @@ def _read_solutions(path: Path) -> dict[str, dict[str, str]]:
     return solutions
 
 
-def _merge_queries(data: Path, solutions: Mapping[str, Mapping[str, str]], output: Path) -> Path:
+def _merge_queries(
+    data: Path,
+    solutions: Mapping[str, Mapping[str, str]],
+    output: Path,
+    log: Callable[[str], None],
+) -> Path:
     """Write one MGF: identifiers, ion modes and missing precursors are the solutions'."""
     by_number = {_number(name): name for name in solutions}
     merged = []
@@ -120,7 +137,10 @@ def _merge_queries(data: Path, solutions: Mapping[str, Mapping[str, str]], outpu
                 )
     if not merged:
         raise InputError(f"{data}: neither queries.mgf nor an MGF per challenge lies in it")
-    write_mgf(merged, output)
+    if report.skips:
+        log(f"queries: {report.summary()}, the first: {report.skips[0]}")
+    with _merged(output) as made:
+        write_mgf(merged, made)
     return output
 
 
@@ -153,33 +173,91 @@ def _merge_candidates(data: Path, solutions: Mapping[str, Any], output: Path) ->
 
 @contextmanager
 def _challenge_files(data: Path, name: str, suffix: str) -> Iterator[list[Path]]:
-    """Yield the files of single challenges: loose, in a folder `name`, or in `name`.zip."""
+    """Yield the files of single challenges: loose, in a folder `name`, or in `name`.zip.
+
+    Raises
+    ------
+    InputError
+        If two are of one challenge, or the archive cannot be read.
+    """
     archive = data / f"{name}.zip"
     if not archive.is_file():
-        yield sorted(
+        found = sorted(
             path
             for folder in (data, data / name)
             if folder.is_dir()
             for path in folder.iterdir()
-            if path.name.lower().removesuffix(".gz").endswith(suffix)
-            and _number(path.name) is not None
+            if _is_of_challenge(path.name.removesuffix(".gz"), suffix)
         )
+        _require_one_each(data, found)
+        yield found
         return
     with tempfile.TemporaryDirectory() as room:
-        files = []
+        found = _unpacked(archive, suffix, Path(room))
+        _require_one_each(archive, found)
+        yield found
+
+
+def _is_of_challenge(name: str, suffix: str) -> bool:
+    """Whether a file is of a challenge by its name; macOS adds hidden ones to archives."""
+    is_hidden = name.startswith(".")
+    return name.lower().endswith(suffix) and not is_hidden and _number(name) is not None
+
+
+def _unpacked(archive: Path, suffix: str, room: Path) -> list[Path]:
+    """Return the files of single challenges in an archive, each in a folder of its own."""
+    found = []
+    try:
         with zipfile.ZipFile(archive) as members:
-            for member in sorted(members.namelist()):
+            for position, member in enumerate(sorted(members.namelist())):
                 # The archive's own folders are dropped: a member can never land elsewhere.
-                if member.lower().endswith(suffix) and _number(member) is not None:
-                    path = Path(room) / Path(member).name
+                path = room / str(position) / Path(member).name
+                if _is_of_challenge(path.name, suffix):
+                    path.parent.mkdir()
                     path.write_bytes(members.read(member))
-                    files.append(path)
-        yield files
+                    found.append(path)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"{archive}: cannot be read as a ZIP archive ({error})") from None
+    return found
+
+
+def _require_one_each(source: Path, files: Iterable[Path]) -> None:
+    seen: dict[int | None, Path] = {}
+    for file in files:
+        other = seen.setdefault(_number(file.name), file)
+        if other is not file:
+            raise InputError(
+                f"{source}: {other.name} and {file.name} are both of challenge "
+                f"{_number(file.name)}, wanted one file of each"
+            )
 
 
 def _write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Path:
-    with atomic_text(path) as stream:
+    with _merged(path) as made, made.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
     return path
+
+
+@contextmanager
+def _merged(path: Path) -> Iterator[Path]:
+    """Yield where a merged file is written, which then takes its place at `path`.
+
+    Raises
+    ------
+    InputError
+        If another file is there, and no result of a run beside it.
+    """
+    with tempfile.TemporaryDirectory() as room:
+        made = Path(room) / path.name
+        yield made
+        if path.is_file() and filecmp.cmp(made, path, shallow=False):
+            return
+        if path.is_file() and path.stat().st_size and not has_result(path.parent):
+            raise InputError(
+                f"{path}: would be replaced, and no result of an earlier run is beside it; "
+                f"{ELSEWHERE}"
+            )
+        with atomic_path(path) as temporary:
+            shutil.copyfile(made, temporary)

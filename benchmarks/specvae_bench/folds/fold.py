@@ -61,7 +61,7 @@ def read_fold(files: FoldFiles, output: Path, console: Console) -> Fold:
     InputError
         If a file cannot be used, or no query or no library spectrum is left.
     """
-    challenges = prepare(files.data, output)
+    challenges = prepare(files.data, output, console.log)
     truth = read_truth(challenges.truth)
     filtered = QueryFilter.of(files.ion_mode, files.adducts)
     layout = get_layout(LAYOUTS[0])

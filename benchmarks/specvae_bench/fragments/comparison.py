@@ -48,10 +48,13 @@ class Ranked:
         Where their truths stand.
     nats
         -log of each truth's probability among its candidates, float64 (n_queries,).
+    n_learned
+        Of how many queries the score was fitted to spectra of the truth; None: it is not known.
     """
 
     ranks: Sequence[TruthRank]
     nats: NDArray[np.float64]
+    n_learned: int | None
 
 
 def compare_scores(
@@ -71,7 +74,7 @@ def compare_scores(
         Folders with queries, truth and candidates, as `specvae_bench.folds.contest.prepare` takes
         them.
     scores
-        Files that `specvae_bench.fragments.run.read_scorers` reads.
+        Files that `read_scorers` reads.
     wanted
         Which queries are ranked.
     ppm
@@ -94,6 +97,8 @@ def compare_scores(
     """
     result: dict[str, Any] = {
         "scores": [{"name": path.name, "sha256": sha256_of(path)} for path in scores],
+        "ion_mode": wanted.ion_mode,
+        "adducts": sorted(wanted.adducts),
         "ppm": ppm,
         "seed": seed,
         "folds": {},
@@ -106,6 +111,8 @@ def compare_scores(
                 "left out, as their truth is not among their candidates"
             )
         ranked = [_ranked(problems, path, n_jobs, console) for path in scores]
+        for path, of_score in zip(scores, ranked, strict=True):
+            _say_what_was_learned(path.name, fold.name, of_score, console)
         result["folds"][fold.name] = {
             "n_queries": len(problems),
             "n_truth_absent": n_absent,
@@ -133,7 +140,7 @@ def _problems(
 ) -> tuple[list[Problem], int]:
     """Return the queries whose truth is listed, and how many others have one."""
     with TemporaryDirectory() as merged:
-        files = prepare(fold, Path(merged))
+        files = prepare(fold, Path(merged), console.log)
         truth = read_truth(files.truth)
         layout = get_layout(LAYOUTS[0])
         with CandidateSource(files.candidates, layout, ppm, ReadReport()) as source:
@@ -170,7 +177,28 @@ def _ranked(
         float(np.logaddexp.reduce(scores) - scores[place])
         for scores, place in zip(found, places, strict=True)
     ]
-    return Ranked(ranks, np.array(nats))
+    used = [scorers[one.peaks.ion_mode] for one in lists]
+    n_learned = None
+    if all(len(scorer.learned_from) for scorer in used):
+        n_learned = sum(
+            scorer.has_learned_from(problem.truth)
+            for scorer, problem in zip(used, problems, strict=True)
+        )
+    return Ranked(ranks, np.array(nats), n_learned)
+
+
+def _say_what_was_learned(score: str, fold: str, ranked: Ranked, console: Console) -> None:
+    n = counted(len(ranked.ranks), "queries")
+    if ranked.n_learned is None:
+        console.log(
+            f"note: {score} does not keep which compounds it was fitted to, so it is not known "
+            f"whether the truth of the {n} of {fold} is among them"
+        )
+    elif ranked.n_learned:
+        console.log(
+            f"warning: {score} was fitted to the truth of {ranked.n_learned:,} of the {n} of "
+            f"{fold}; its figures flatter it"
+        )
 
 
 def _figures(one: Ranked, first: Ranked, seed: int) -> dict[str, Any]:
@@ -181,4 +209,5 @@ def _figures(one: Ranked, first: Ranked, seed: int) -> dict[str, Any]:
         "nats": float(one.nats.mean()),
         "nats_gained": float(gained.mean()),
         "nats_gained_ci95": list(bootstrap_interval(gained, molecules, seed=seed)),
+        "n_truth_in_fragment_score": one.n_learned,
     }

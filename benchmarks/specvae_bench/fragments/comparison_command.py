@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.options import INPUT, jobs_option, query_filter_options
-from specvae_bench.options import output_option, ppm_option, require_results, seed_option
+from specvae.cli.options import INPUT, jobs_option, model_file, query_filter_options
+from specvae_bench.options import (
+    output_option,
+    ppm_option,
+    require_own_names,
+    require_results,
+    seed_option,
+)
 
 
 @click.command(name="fragment-scores")
@@ -25,7 +32,7 @@ from specvae_bench.options import output_option, ppm_option, require_results, se
     type=INPUT,
     multiple=True,
     required=True,
-    help="File of weights; the others are compared with the first (repeatable).",
+    help="File of weights, or a model; the others are compared with the first (repeatable).",
 )
 @query_filter_options
 @ppm_option
@@ -46,21 +53,28 @@ def fragment_scores(
 ) -> None:
     """Compare fragment scores, each alone, on queries of compounds that they have not seen.
 
-    The figures are hit@1/5/20, and -log of the truth's probability among its candidates (nats),
-    with intervals of 95 % of what each score gains on the first; compounds are resampled. Queries
-    whose truth is not among their candidates are counted, and left out.
+    A score that was fitted to some of them is warned of. The figures are hit@1/5/20, and -log of
+    the truth's probability among its candidates (nats), with intervals of 95 % of what each score
+    gains on the first; compounds are resampled. Queries whose truth is not among their candidates
+    are counted, and left out.
 
     \b
     Example:
       specvae bench fragment-scores --data fold --score old.safetensors --score new.safetensors
     """
     require_results(output)
+    require_own_names(data, "--data folders")
+    paths = [model_file(path) if path.is_dir() else path for path in score]
 
     from specvae.annotation.ranking.queries import QueryFilter
     from specvae_bench.files import write_result
     from specvae_bench.fragments.comparison import compare_scores, table_of
 
     wanted = QueryFilter.of(ion_mode, adducts)
-    result = compare_scores(data, score, wanted, ppm, seed, jobs, Console())
+    result = {
+        "command": "specvae bench fragment-scores",
+        "date": time.strftime("%Y-%m-%d"),
+        **compare_scores(data, paths, wanted, ppm, seed, jobs, Console()),
+    }
     write_result(output, result)
     click.echo(table_of(result), nl=False)

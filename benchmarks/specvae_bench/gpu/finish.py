@@ -61,7 +61,7 @@ def finish(
 def _of_fold(
     output: Path, fold: Path, predicted: dict[str, Any], console: Console, ion_mode: str
 ) -> list[list[str]]:
-    challenges = prepare(fold, output)
+    challenges = prepare(fold, output, console.log)
     truth = read_truth(challenges.truth)
     position = {
         spectrum.query_id: row

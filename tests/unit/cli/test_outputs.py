@@ -18,6 +18,8 @@ from click.testing import CliRunner
 from conftest import run_specvae
 from specvae_bench.files import write_result
 from specvae_bench.folds import casmi, holdout
+from specvae_bench.fragments.comparison_command import fragment_scores
+from specvae_bench.gpu.command import gpu
 from specvae_bench.laboratories import command as laboratories
 from specvae_bench.laboratories import retention_command as retention
 from specvae_bench.options import require_own_head, require_results_folder
@@ -258,6 +260,21 @@ def test_a_benchmark_replaces_what_an_earlier_run_has_written(tmp_path: Path) ->
         require_results_folder(tmp_path, names)
         with pytest.raises(InputError, match=r"other\.json: is no result of an earlier run"):
             require_results_folder(tmp_path, (*names, "other.json"))
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [(fragment_scores, ("--score", "score.safetensors", "--data")), (gpu, ("--prepare", "--fold"))],
+)
+def test_a_result_replaces_no_file_of_a_folder_that_is_read(
+    command: click.Command, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "truth.csv").write_text("query_id,inchikey14\n", encoding="utf-8")
+    further = ("--spectra", "library.msp") if command is gpu else ()
+    given = [*options, str(tmp_path), *further, "-o", str(tmp_path / "truth.csv")]
+    with pytest.raises(InputError, match=r"truth\.csv: is what --output writes and what --"):
+        command.main(given, standalone_mode=False)
+    assert (tmp_path / "truth.csv").read_text(encoding="utf-8") == "query_id,inchikey14\n"
 
 
 def test_a_hard_link_to_an_input_is_the_input(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from specvae_bench.fragments.run import write_scorers
 
 from specvae.annotation.evidence.fragment_score import (
     FragmentScorer,
+    block_digests,
     read_scorers,
     standard_scorers,
 )
@@ -244,6 +245,24 @@ def test_scores_are_compared_on_a_fold(tmp_path: Path, caplog: pytest.LogCapture
     assert other["nats_gained"] == pytest.approx(one["nats"] - other["nats"])
     assert other["nats_gained_ci95"][0] <= other["nats_gained"] <= other["nats_gained_ci95"][1]
     assert "| fold (2) | flat.safetensors | 50.0/100.0/100.0 |" in result.output
+    assert (one["n_truth_in_fragment_score"], other["n_truth_in_fragment_score"]) == (0, None)
+    assert any("flat.safetensors does not keep which compounds" in m for m in caplog.messages)
+    learned, twice = tmp_path / "learned.safetensors", tmp_path / "twice" / "fold"
+    digests = block_digests([truths["b"]])
+    write_scorers(
+        {"positive": FragmentScorer.from_arrays(arrays).having_learned_from(digests)}, learned
+    )
+    options = ["--data", str(fold), "--score", str(learned), "--jobs", "1", "-o", str(output)]
+    CliRunner().invoke(fragment_scores, options, catch_exceptions=False)
+    (figures,) = json.loads(output.read_text())["folds"]["fold"]["scores"]
+    assert figures["n_truth_in_fragment_score"] == 1
+    assert any(
+        m.startswith("warning: learned.safetensors was fitted to the truth of 1 of the 2 queries")
+        for m in caplog.messages
+    )
+    doubled = CliRunner().invoke(fragment_scores, [*options, "--data", str(twice)])
+    assert doubled.exit_code == 2
+    assert "two --data folders have the same folder name" in doubled.output
     negative = tmp_path / "negative.safetensors"
     write_scorers({"negative": scorers["negative"]}, negative)
     failed = CliRunner().invoke(
