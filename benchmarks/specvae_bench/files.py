@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import platform
 import shutil
@@ -48,6 +49,17 @@ def write_mgf(spectra: Iterable[Spectrum], path: Path) -> None:
                 )
             )
             stream.write("END IONS\n\n")
+
+
+def write_truth(rows: Iterable[tuple[str, str]], path: Path) -> None:
+    """Write identifiers of queries, and first blocks of their truths, as `read_truth` reads them.
+
+    A record that has no other identifier has its name: ``2,4-dinitrophenol``.
+    """
+    with atomic_text(path) as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("query_id", "inchikey14"))
+        writer.writerows(rows)
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from specvae.molecules.candidates import read_candidates
 from specvae.progress import Progress
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
-from specvae_bench.files import write_mgf, write_result
+from specvae_bench.files import write_mgf, write_result, write_truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +115,8 @@ def write_fold(
         By which it was made.
     """
     write_mgf(held.spectra, output / "queries.mgf")
-    with atomic_text(output / "truth.csv") as stream:
-        stream.write("query_id,inchikey14\n")
-        stream.writelines(f"{spectrum.query_id},{block}\n" for spectrum, block in held.queries)
+    truths = ((spectrum.query_id, block) for spectrum, block in held.queries)
+    write_truth(truths, output / "truth.csv")
     write_result(
         output / "holdout.json",
         {

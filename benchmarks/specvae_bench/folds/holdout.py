@@ -44,7 +44,8 @@ FILES = ("queries.mgf", "truth.csv", "holdout.json", "candidates.csv")
     "--structures",
     type=INPUT,
     default=None,
-    help="Also write candidates.csv: the structures of this table within --ppm of each query.",
+    help="Also write candidates.csv: the structures of this table within --ppm of each query. "
+    "Without it, that of an earlier run is removed.",
 )
 @ppm_option
 @seed_option("Seed of the choice of compounds.")
@@ -80,6 +81,7 @@ def holdout(
 
     from specvae.annotation.library.compounds import read_excluded
     from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
+    from specvae.files import sha256_of
     from specvae.report import ReadReport
     from specvae_bench.folds.held_out import hold_out, write_candidates, write_fold
 
@@ -93,11 +95,25 @@ def holdout(
     )
     held = hold_out(spectra, wanted, share, max_spectra, seed, report, console)
     sources = list(spectra)
+    listed = output / "candidates.csv"
     if structures is not None:
-        n_candidates = write_candidates(structures, held.spectra, ppm, output / "candidates.csv")
+        n_candidates = write_candidates(structures, held.spectra, ppm, listed)
         sources.append(structures)
         console.log(f"{counted(n_candidates, 'candidates')} within {ppm:g} ppm")
-    write_fold(held, output, sources, {"share": share, "seed": seed, "max_spectra": max_spectra})
+    elif listed.exists():
+        listed.unlink()  # of other queries, by an earlier run
+        console.log(f"{listed}: removed, it was of the fold before; --structures writes it anew")
+    settings = {
+        "share": share,
+        "seed": seed,
+        "max_spectra": max_spectra,
+        "ion_mode": ion_mode,
+        "adducts": sorted(wanted.adducts),
+        "instrument_types": list(instrument_types),
+        "excluded": [{"name": path.name, "sha256": sha256_of(path)} for path in exclude],
+        "ppm": None if structures is None else ppm,
+    }
+    write_fold(held, output, sources, settings)
     console.log(report.summary())
     click.echo(
         f"{counted(len(held.queries), 'queries')} of {counted(held.n_compounds, 'compounds')} in "

@@ -153,7 +153,7 @@ def laboratories(
     from specvae.annotation.evidence.fragment_score import SCORERS_FILE
     from specvae.annotation.library.compounds import read_excluded
     from specvae.files import atomic_text
-    from specvae_bench.files import write_result, write_tables
+    from specvae_bench.files import write_result, write_tables, write_truth
     from specvae_bench.laboratories.comparison import Plan, compare
     from specvae_bench.laboratories.fit import fit
     from specvae_bench.laboratories.folds import ADDUCTS, INSTRUMENTS, default_groups
@@ -180,9 +180,7 @@ def laboratories(
                 stream.write("\n")
         return
     result, truths = compare(plan, paths, lists, jobs, device, Console())
-    with atomic_text(output / "truth.csv") as stream:
-        stream.write("query_id,inchikey14\n")
-        stream.writelines(f"{query_id},{block}\n" for query_id, block in truths)
+    write_truth(truths, output / "truth.csv")
     write_result(output / "laboratories.json", result)
     draw(result, output / "laboratories.png", "Queries of one laboratory, library of all others")
     table = markdown_tables(result)
