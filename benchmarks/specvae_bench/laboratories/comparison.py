@@ -251,7 +251,7 @@ def rank_folds(
                 for name, kept in _variants(method, has_times):
                     whole = {n: _lists(fold, n, kept(evidence[n])) for n in ranked}
                     shorter = {n: _lists(fold, n, kept(cut[n])) for n in ranked if n in cut}
-                    final[name] = _final_scores(whole, memory.pool.weights)
+                    final[name] = RunScoring(memory.pool.weights, None).scores_of_run(whole)
                     _promise(run, name, fold, whole, shorter, memory.pool.weights)
             run.groups.extend([fold.group] * len(members))
             for method, found in {**scored.scores, **final}.items():
@@ -282,14 +282,6 @@ def _variants(method: str, has_times: bool) -> Iterator[tuple[str, Callable[[Evi
 
 def _lists(fold: Fold, n: int, evidence: Evidence) -> ListScores:
     return ListScores(evidence.scores, fold.queries[n].spectrum.n_peaks, evidence)
-
-
-def _final_scores(
-    lists: Mapping[int, ListScores], weights: Mapping[str, float]
-) -> dict[int, Scores]:
-    scoring = RunScoring(weights, None)
-    of_run = scoring.of_run(list(lists.values()))
-    return {n: scoring.final_scores(each, of_run).scores for n, each in lists.items()}
 
 
 class _MethodScores(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evaluation.evaluate import place_of_truth
 from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.known_share import at_estimated_shares
@@ -18,8 +19,10 @@ from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.compounds import read_truth
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.cli.console import Console
+from specvae.counting import counted
 from specvae.errors import InputError
 from specvae.molecules.candidates import CandidateSet, read_candidates
+from specvae.molecules.query_ids import by_form, listed_as
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
@@ -79,10 +82,11 @@ def long_lists(
     InputError
         If a file is missing or cannot be used.
     """
-    spectra, truths, candidates = _read(folder, console)
+    spectra, found, candidates, n_without = _read(folder, console)
+    truths = [block for _, block in found]
     queries = [
-        _Query(listed, truth, _place(listed.candidates, truth), seed + number)
-        for number, (listed, truth) in enumerate(
+        _Query(listed, truth, place, seed + number)
+        for number, (listed, (place, truth)) in enumerate(
             zip(
                 list_candidates(
                     spectra,
@@ -93,7 +97,7 @@ def long_lists(
                     metfrag=True,
                     fragment_score=fragment_score,
                 ),
-                truths,
+                found,
                 strict=True,
             )
         )
@@ -122,7 +126,8 @@ def long_lists(
     return {
         "name": folder.name,
         "n_queries": len(spectra),
-        "candidates_median": float(np.median([len(found) for found in candidates])),
+        "n_without_candidates": n_without,
+        "candidates_median": float(np.median([len(each) for each in candidates])),
         "n_own_records": len(own),
         "n_library_spectra": {name: len(rows) for name, rows in libraries.items()},
         "libraries": figures,
@@ -266,7 +271,10 @@ def own_records(
     return np.unique(np.array(rows, dtype=np.int64))
 
 
-def _read(folder: Path, console: Console) -> tuple[list[Spectrum], list[str], list[CandidateSet]]:
+def _read(
+    folder: Path, console: Console
+) -> tuple[list[Spectrum], list[tuple[int | None, str]], list[CandidateSet], int]:
+    """Return queries, place and first block of their truths, candidates, and how many have none."""
     table = next(
         (
             folder / name
@@ -294,21 +302,28 @@ def _read(folder: Path, console: Console) -> tuple[list[Spectrum], list[str], li
     every = candidate_set(arrays)
     truth = read_truth(folder / "truth.csv")
     queries = folder / "queries.mgf"
-    spectra, truths, candidates = [], [], []
-    for spectrum in read_spectra(queries, ReadReport()):
+    forms, report = by_form(truth), ReadReport()
+    spectra, truths, candidates, n_without = [], [], [], 0
+    for spectrum in read_spectra(queries, report):
+        name = listed_as(spectrum.query_id, truth, forms)
+        if name is None:
+            continue
         found = every.for_query(spectrum.query_id).deduplicate(spectrum.neutral_mass)
-        if spectrum.query_id in truth and len(found):
+        if len(found):
             spectra.append(spectrum)
-            truths.append(truth[spectrum.query_id])
+            truths.append(place_of_truth(found, truth[name]))
             candidates.append(found)
+        else:
+            n_without += 1
+    console.log(f"queries: {report.summary()}")
+    if n_without:
+        console.log(
+            f"warning: {counted(n_without, 'queries')} of {folder.name} with a truth but without "
+            "candidates are left out"
+        )
     if not spectra:
         raise InputError(f"{queries}: no query has a truth and candidates")
-    return spectra, truths, candidates
-
-
-def _place(candidates: CandidateSet, truth: str) -> int | None:
-    places = np.flatnonzero(np.asarray(candidates.first_block) == truth)
-    return int(places[0]) if len(places) else None
+    return spectra, truths, candidates, n_without
 
 
 def _kept(n: int, place: int | None, length: int, seed: int) -> NDArray[np.int64]:

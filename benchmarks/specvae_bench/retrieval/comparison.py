@@ -12,22 +12,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evaluation.evaluate import place_of_truth
 from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.ion_formation import formation_of_candidates
-from specvae.annotation.evidence.known_share import at_estimated_shares
+from specvae.annotation.evidence.mass_error import mass_errors
+from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.library.library import Library
 from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
-from specvae.annotation.ranking.result import Refusal
+from specvae.annotation.ranking.result import ListScores, Refusal
 from specvae.cli.console import Console
 from specvae.counting import counted
 from specvae.errors import InputError
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
 from specvae.molecules.molecule import Molecule
+from specvae.molecules.query_ids import by_form, listed_as
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
@@ -97,19 +100,22 @@ def read_problems(
     report = ReadReport()
     problems: list[Problem] = []
     seen: set[str] = set()
+    forms = by_form(truth)
     for spectrum in read_spectra(queries, report):
-        seen.add(spectrum.query_id)
-        console.progress("finding candidates", len(seen))
+        console.progress("finding candidates", report.n_read)
         query = Query.assign_ion(spectrum, assumed)
-        block = truth.get(query.query_id)
-        if block is None or wanted.reject(query):
+        name = listed_as(query.query_id, truth, forms)
+        if name is None:
             continue
+        seen.add(name)
+        if wanted.reject(query):
+            continue
+        block = truth[name]
         found = source.find(query)
         if isinstance(found, Refusal):
             problems.append(Problem(query.spectrum, block, None, None, np.empty(0, np.int64)))
             continue
-        places = np.flatnonzero(np.asarray(found.first_block) == block)
-        place = int(places[0]) if len(places) else None
+        place, block = place_of_truth(found, block)
         problems.append(Problem(query.spectrum, block, found, place, same_formula(found, place)))
     console.log(f"queries: {report.summary()}")
     missing = [query_id for query_id in truth if query_id not in seen]
@@ -237,24 +243,7 @@ class Comparison:
         if pool is not None:
             compared = self.packed(pool.layout.name)
             start = time.perf_counter()
-            weighed = {
-                number: pool.weigh(
-                    problem.spectrum,
-                    problem.candidates,
-                    bits,
-                    scores,
-                    prior=formation_of_candidates(
-                        problem.candidates, [problem.spectrum.ion], pool.library
-                    ),
-                )
-                for number, (problem, bits, scores) in enumerate(
-                    zip(self.problems, compared, self._scores[name], strict=True)
-                )
-                if problem.candidates is not None
-            }
-            # The queries are one run, which shows how many of them the library knows.
-            pooled = at_estimated_shares(list(weighed.values()), pool.weights)
-            final = dict(zip(weighed, (evidence.scores for evidence in pooled), strict=True))
+            final = _final_scores(annotator, pool, self.problems, compared, self._scores[name])
             self.add(
                 f"{name}, everything",
                 (final.get(n, scores) for n, scores in enumerate(self._scores[name])),
@@ -329,6 +318,50 @@ class Comparison:
             "training_seconds": dict(header.seconds),
             "n_truth_in_training": len(known),
         }
+
+
+def _final_scores(
+    annotator: Annotator,
+    pool: EvidencePool,
+    problems: Sequence[Problem],
+    compared: Sequence[NDArray[np.uint8]],
+    predicted: Scores,
+) -> dict[int, NDArray[np.float64]]:
+    """Return the scores that `annotate` ranks by of each problem that has candidates.
+
+    The queries are one run, which shows how many of them the library knows, the line of their
+    retention times, and the errors of their precursor m/z.
+
+    Parameters
+    ----------
+    annotator, pool
+        The model, and its evidence.
+    problems
+        The queries.
+    compared
+        The candidates' fingerprints in the layout of the evidence.
+    predicted
+        The log-likelihoods of their predicted fingerprints.
+    """
+    lists = {}
+    for number, (problem, bits, scores) in enumerate(
+        zip(problems, compared, predicted, strict=True)
+    ):
+        if problem.candidates is None:
+            continue
+        spectrum, ion = problem.spectrum, problem.spectrum.ion
+        evidence = pool.weigh(
+            spectrum,
+            problem.candidates,
+            bits,
+            scores,
+            prior=formation_of_candidates(problem.candidates, [ion], pool.library),
+            mass_errors=mass_errors(
+                spectrum.precursor_mz, [] if ion is None else [ion], problem.candidates
+            ),
+        )
+        lists[number] = ListScores(evidence.scores, spectrum.n_peaks, evidence)
+    return annotator.run_scoring.scores_of_run(lists)
 
 
 def standardised(scores: NDArray[np.float64]) -> NDArray[np.float64]:

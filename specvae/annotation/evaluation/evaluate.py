@@ -276,7 +276,7 @@ def _pending(outcome: Ranked | Unranked, block: str) -> _PendingQuery:
     if isinstance(outcome, Unranked):
         missed = rank_of_truth(block, np.empty(0), None)
         return _PendingQuery(outcome.query_id, block, None, None, missed)
-    place, block = _found(outcome.candidates, block)
+    place, block = place_of_truth(outcome.candidates, block)
     blind = rank_of_truth(block, outcome.blind_scores, place)
     ion_mode = outcome.query.ion_mode or ""
     return _PendingQuery(outcome.query_id, block, outcome.list_scores, place, blind, ion_mode)
@@ -302,7 +302,7 @@ def _probabilities(
     )
 
 
-def _found(candidates: CandidateSet, block: str) -> tuple[int | None, str]:
+def place_of_truth(candidates: CandidateSet, block: str) -> tuple[int | None, str]:
     """Return the place of the truth among candidates, and its first block.
 
     A truth may be the key of a salt, while its candidate is ranked without the counter-ion.

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from specvae.annotation.evidence.known_share import (
     log_odds_known,
@@ -134,6 +135,11 @@ class RunScoring:
         if self.weights is None:
             return lists
         return lists.at_shares(self.weights, run.shares_for(lists), run.terms_for(lists))
+
+    def scores_of_run(self, lists: Mapping[int, ListScores]) -> dict[int, NDArray[np.float64]]:
+        """Return the final scores (n_candidates,) of all queries of a run, by their numbers."""
+        run = self.of_run(list(lists.values()))
+        return {number: self.final_scores(each, run).scores for number, each in lists.items()}
 
     def log_odds_known(self, lists: ListScores) -> float | None:
         """Return the log odds that the truth is a measured candidate, at the shares of `lists`.

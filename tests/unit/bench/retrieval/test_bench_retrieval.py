@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,17 @@ from specvae_bench.retrieval.comparison import Comparison, read_problems, same_f
 from specvae_bench.retrieval.lookups import frequency_logits
 from specvae_bench.retrieval.report import figures
 
+from specvae.annotation.library.compounds import read_truth
+from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.annotation.ranking.rank import rank_queries
-from specvae.annotation.ranking.result import Ranked
+from specvae.annotation.ranking.result import ListScores, Ranked
+from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.molecules.fingerprint import get_layout
+from specvae.molecules.molecule import parse_molecule
 from specvae.report import ReadReport
 
 
@@ -166,3 +171,54 @@ def test_problems_are_the_queries_with_a_truth_that_pass_the_filter(tmp_path: Pa
     assert found["nothing near"].place is None
     assert found["absent"].place is None
     assert found["absent"].n_candidates == 2
+
+
+def test_the_evidence_of_a_model_is_what_annotate_ranks_by(
+    few: Path, demo_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: dict[int, ListScores] = {}
+
+    def kept(_: RunScoring, lists: Mapping[int, ListScores]) -> dict[int, NDArray[np.float64]]:
+        taken.update(lists)
+        return {number: each.scores for number, each in lists.items()}
+
+    monkeypatch.setattr(RunScoring, "scores_of_run", kept)
+    annotator = Annotator.load(demo_model, "cpu")
+    queries, truth = few / "queries.mgf", read_truth(few / "truth.csv")
+    with CandidateSource(
+        few / "candidates.csv", annotator.layout, 10.0, ReadReport(), n_jobs=1
+    ) as source:
+        problems, _ = read_problems(queries, truth, source, QueryFilter(), Console())
+        ranked = list(
+            rank_queries(annotator, queries, source, QueryFilter(), ReadReport(), n_jobs=1)
+        )
+    Comparison(problems, known(), 1, Console()).add_model("model", demo_model, "cpu")
+    assert len(taken) == len(ranked) == 12
+    for number, outcome in enumerate(ranked):
+        assert isinstance(outcome, Ranked)
+        ours, theirs = taken[number].evidence, outcome.list_scores.evidence
+        assert ours is not None
+        assert theirs is not None
+        np.testing.assert_allclose(taken[number].scores, outcome.list_scores.scores, atol=1e-9)
+        assert ours.mass_errors is not None
+        assert theirs.mass_errors is not None
+        np.testing.assert_array_equal(ours.mass_errors, theirs.mass_errors)
+        assert (ours.elution is None) == (theirs.elution is None)
+
+
+def test_a_truth_is_found_as_evaluate_finds_it(tmp_path: Path) -> None:
+    acid, salt = parse_molecule("CCN"), "XWBDWHCCBGMXKG-UHFFFAOYSA-N"  # ethylamine hydrochloride
+    (tmp_path / "q.mgf").write_text(
+        "BEGIN IONS\nTITLE=a\u0308thyl\nPEPMASS=46.0651\nADDUCT=[M+H]+\n29.0386 1\nEND IONS\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "c.csv").write_text("smiles\nCCN.Cl\nCNC\n", encoding="utf-8")
+    truth = {"\u00e4thyl": salt[:14], "other": acid.first_block}
+    layout = get_layout("mixed2149")
+    with CandidateSource(tmp_path / "c.csv", layout, 10.0, ReadReport()) as source:
+        (found,), missing = read_problems(
+            tmp_path / "q.mgf", truth, source, QueryFilter(), Console()
+        )
+    assert missing == ["other"]
+    assert found.place == 0
+    assert found.truth == acid.first_block
