@@ -13,7 +13,7 @@ from specvae.molecules.entry_store import EntryStore
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.standard import STANDARD_VERSION
 
-READING_VERSION = 17
+READING_VERSION = 18
 """Rises when texts are read otherwise while pools stay as they are: 2 since atom classes do not
 order the atoms, and patterns and repeating units are refused; 3 since SMILES that go on behind a
 blank and carbons in brackets without their hydrogens are refused, and an InChI of another formula
@@ -27,7 +27,8 @@ or a bond are refused; 13 since lists of SMILES with blanks around their marks a
 several InChI, and one that is cut off before its hydrogens, are; 15 since ChemAxon's extensions
 that leave atoms open and lack their end are; 16 since SMILES that end with a
 branch and go on behind a blank are; 17 since ChemAxon's extensions of radicals and bonds count,
-InChI of polymers are refused and those called `1B` are read."""
+InChI of polymers are refused and those called `1B` are read; 18 since extensions that change atoms
+beyond the last are refused."""
 
 Texts = tuple[str, str]
 """SMILES and InChI as a table has them, "" for none."""

@@ -46,6 +46,9 @@ _OPEN_PART = re.compile(
 )
 # Parts that change its atoms: radicals, and bonds that are coordinate, of hydrogen or of no order.
 _CHANGING_PART = re.compile(r"\|(?:[^|]*,)?(?:\^[1-7]|[CHZ]):\d[^|]*(?:\||$)")
+# These one by one: ``^1:3,4`` by atoms, ``C:1.2`` by atom and bond, ``Z:2`` by bond.
+_CHANGE = re.compile(r"(?:^|,)(\^[1-7]|[CHZ]):(\d+(?:\.\d+)?(?:,\d+(?:\.\d+)?)*)")
+_LABELS_OF_ATOMS = re.compile(r"\$[^$]*\$")
 _WITH_BONDS = re.compile(r"[A-Za-z0-9@+\-.%/\\\]]*[()=#\[][A-Za-z0-9@+\-()=#%/\\\[\].]*")
 _LONGEST_PART = 1000  # characters: RDKit takes seconds for longer texts
 _BETWEEN = ("|", ";")  # structures of a list
@@ -175,11 +178,32 @@ def _as_extended(smiles: str, behind: str) -> str:
     with quiet_rdkit():
         plain = Chem.MolFromSmiles(smiles)
         extended = Chem.MolFromSmiles(f"{smiles} |{extension}|")
-        if plain is None or extended is None:
+        if plain is None or extended is None or _is_beyond(extension, smiles):
             return ""
         if Chem.MolToSmiles(plain) == Chem.MolToSmiles(extended):
             return smiles
         return Chem.MolToSmiles(extended, canonical=False)
+
+
+def _is_beyond(extension: str, smiles: str) -> bool:
+    """Return whether an extension changes atoms or bonds that a SMILES has not.
+
+    RDKit leaves these out.
+    """
+    written = Chem.MolFromSmiles(smiles, _AS_WRITTEN)
+    n_atoms, n_bonds = written.GetNumAtoms(), written.GetNumBonds()
+    for kind, numbers in _CHANGE.findall(_LABELS_OF_ATOMS.sub("", extension)):
+        for number in numbers.split(","):
+            first, _, second = number.partition(".")
+            atom, bond = (second, first) if kind == "Z" else (first, second)
+            if (atom and int(atom) >= n_atoms) or (bond and int(bond) >= n_bonds):
+                return True
+    return False
+
+
+_AS_WRITTEN = Chem.SmilesParserParams()  # hydrogens that are atoms have numbers, too
+for _step in ("sanitize", "removeHs"):
+    setattr(_AS_WRITTEN, _step, False)
 
 
 def is_of_polymer(inchi: str) -> bool:

@@ -25,7 +25,7 @@ from specvae.report import ReadReport
 
 Texts = list[tuple[str, str]]
 
-READ_AS = (4, 17, "2026.03.5", "e949cec044f4dadc")
+READ_AS = (4, 18, "2026.03.5", "c4b78238e1fceb63")
 """STANDARD_VERSION, READING_VERSION, RDKit's, and what `MANY_TEXTS` are read as by these."""
 
 MANY_TEXTS = [
@@ -63,6 +63,7 @@ MANY_TEXTS = [
     ("", "InChI=1S/broken"),
     ("OCCO |Sg:n:1,2:n", ""),
     ("CCO |^1:1|", ""),
+    ("CCO |^1:7|", ""),
     ("", "InChI=1S/C3H7NO2/c1-4-2-3(5)6"),
     ("", "InChI=1S/CH4/h1H4 InChI=1S/CH4O/c1-2/h2H,1H3"),
     ("C(C", "InChI=1S/CH4/h1H4"),
