@@ -182,8 +182,13 @@ def exclusive(folder: Path, refusal: str) -> Iterator[None]:
                 yield
             finally:
                 if _IS_POSIX:
-                    with undisturbed():
-                        _remove_lock(lock)  # before somebody else can take it
+                    try:
+                        with undisturbed():
+                            _remove_lock(lock)  # before somebody else can take it
+                    except BaseException:  # of a second signal, which came just before
+                        if _is_still(lock, stream):
+                            _remove_lock(lock)
+                        raise
     finally:
         if not _IS_POSIX:
             _remove_lock(lock)  # no file that is open can be removed, nor can another's be

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ import numpy as np
 import pytest
 import torch
 
+from specvae import files
 from specvae.errors import SpecvaeError
 from specvae.files import (
+    LOCK,
     atomic_path,
     atomic_text,
     exclusive,
@@ -297,3 +299,27 @@ def test_folders_of_killed_processes_are_removed(
     assert set(tmp_path.iterdir()) == {abandoned, *others}
     made = temporary_folder()
     assert set(tmp_path.iterdir()) == {made, *others}
+
+
+def test_a_second_signal_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two that come at once, the second came before signals were made to wait."""
+
+    @contextmanager
+    def disturbed() -> Iterator[None]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(files, "undisturbed", disturbed)
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    (folder / "model").touch()
+    with pytest.raises(KeyboardInterrupt), exclusive(folder, "taken"):
+        raise KeyboardInterrupt
+    assert [path.name for path in folder.iterdir()] == ["model"]
+
+
+def test_the_lock_of_a_process_that_is_gone_hinders_nobody(tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_text("99999999", encoding="utf-8")
+    with exclusive(tmp_path, "taken"):
+        assert (tmp_path / LOCK).read_text(encoding="utf-8") == str(os.getpid())
+    assert not (tmp_path / LOCK).exists()
