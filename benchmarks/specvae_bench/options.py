@@ -146,7 +146,7 @@ def require_results_folder(folder: Path, names: Iterable[str], reads: Iterable[P
             raise InputError(
                 f"{path}: is no result of an earlier run, and would be replaced; {ELSEWHERE}"
             )
-    if there and not own:
+    if there and not own and not has_result(folder):
         raise InputError(
             f"{there[0]}: would be replaced, and no result of an earlier run is beside it; "
             f"{ELSEWHERE}"

@@ -19,6 +19,7 @@ from specvae_bench.gpu.prepared import read_prepared, write_prepared
 from specvae_bench.gpu.steps import STEPS, run_step
 
 from specvae.errors import InputError
+from specvae.molecules.molecule import parse_molecule
 from specvae.vae.model import MultimodalVAE
 
 
@@ -101,7 +102,7 @@ def test_every_step_runs_on_little_and_hits_are_counted(
     assert set(result(output, "mnist-split")["runs"]) >= {"svae/supervision-1/seed-0"}
     again = run_specvae(
         "bench", "gpu", "--device", "cpu", "--prepared", prepared, "--step", "annotate",
-        "-o", output,
+        "--limit", 10, "-o", output,
     )  # fmt: skip
     assert "annotate: done before" in again.stderr
     # Steps on digits can run side by side.
@@ -113,7 +114,7 @@ def test_every_step_runs_on_little_and_hits_are_counted(
     assert all(result(output, name)["step"] == name for name in joined)
     again = run_specvae(
         "bench", "gpu", "--device", "cpu", "--data", tmp_path / "mnist", "--step",
-        "+".join(joined), "-o", output,
+        "+".join(joined), "--limit", 20, "--epochs", 1, "-o", output,
     )  # fmt: skip
     assert all(f"{name}: done before" in again.stderr for name in joined)
     run_specvae("bench", "report", output)
@@ -131,6 +132,19 @@ def test_every_step_runs_on_little_and_hits_are_counted(
     hits = json.loads((output / f"hits-{few.name}.json").read_text())["models"]["spectra-svae"]
     assert 0.0 <= hits["hit_at_1"] <= hits["hit_at_20"] <= 1.0
     assert np.all(np.diff(hits["top_k"]) >= 0.0)
+    # A query without candidates counts as missed.
+    shorter = tmp_path / "shorter" / few.name
+    shorter.mkdir(parents=True)
+    for name in ("queries.mgf", "truth.csv"):
+        (shorter / name).write_bytes((few / name).read_bytes())
+    head, *rows = (few / "candidates.csv").read_text().splitlines(keepends=True)
+    masses = [parse_molecule(row.split(",")[0]).exact_mass for row in rows]
+    others = [row for row, mass in zip(rows, masses, strict=True) if abs(mass - masses[0]) > 0.01]
+    (shorter / "candidates.csv").write_text(head + "".join(others))
+    run_specvae("bench", "gpu", "--finish", "--fold", shorter, "-o", output)
+    fewer = json.loads((output / f"hits-{few.name}.json").read_text())["models"]["spectra-svae"]
+    assert fewer["n_queries"] == hits["n_queries"] == 12
+    assert fewer["n_ranked"] < hits["n_ranked"]
 
 
 def test_what_a_step_needs_is_said(tmp_path: Path) -> None:

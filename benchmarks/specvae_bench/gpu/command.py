@@ -6,7 +6,7 @@ import json
 import math
 import multiprocessing
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,13 @@ from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
 from specvae.cli.options import INPUT, NumberRange, WholeRange, library_filter_options
 from specvae.counting import counted
-from specvae.errors import ConfigError
-from specvae_bench.options import exclude_option, require_results, require_results_folder
+from specvae.errors import ConfigError, InputError, TrainingError
+from specvae_bench.options import (
+    exclude_option,
+    require_own_names,
+    require_results,
+    require_results_folder,
+)
 
 if TYPE_CHECKING:
     from specvae_bench.gpu.plan import Plan
@@ -126,8 +131,9 @@ def gpu(
 ) -> None:
     """Measure on a GPU within a time limit: equality with the CPU, speed, the paper's runs.
 
-    Needs only torch, numpy and matplotlib. Each step has a limit and a file of its own in the
-    folder; a second call continues where the first stopped.
+    Needs no more than torch, numpy, h5py, click, safetensors and matplotlib. Each step has a limit
+    and a file of its own in the folder; a second call continues where the first stopped. The exit
+    code is 1 if a step ended in an error, not if time ran out.
 
     \b
     Example:
@@ -136,6 +142,8 @@ def gpu(
       specvae bench gpu --finish --fold fold -o gpu
     """
     console = Console()
+    if preparing or finishing:
+        require_own_names(folds, "folds")
     if preparing:
         if not spectra:
             raise click.UsageError("--prepare needs a library, --spectra")
@@ -150,12 +158,15 @@ def gpu(
         click.echo(f"{output}: {counted(len(made.train), 'spectra')} to learn from, {size:.1f} MB")
         return
     if finishing:
+        if not folds:
+            raise click.UsageError("--finish needs the folds that went along, --fold")
         require_results_folder(output, ["hits.md", *(f"hits-{fold.name}.json" for fold in folds)])
         from specvae_bench.gpu.finish import finish
 
-        click.echo(finish(output, folds, console), nl=False)
+        click.echo(finish(output, folds, console, ion_mode or "positive"), nl=False)
         return
     limits = _limits(steps)
+    from specvae.vae.device import pick_device
     from specvae_bench.gpu.plan import Plan
     from specvae_bench.gpu.steps import parts, require_kinds
 
@@ -168,8 +179,35 @@ def gpu(
     plan = Plan(
         output, device, data, prepared, epochs, limit, oracle_epochs, keep_state, amp, kinds
     )
+    pick_device(device)  # if there is none, that is said at once
+    if not again:
+        _require_alike(plan, limits)
     output.mkdir(parents=True, exist_ok=True)
-    run_all(plan, budget, limits, again, console)
+    failed = run_all(plan, budget, limits, again, console)
+    if failed:
+        raise TrainingError(f"{output}: not done for an error: {', '.join(failed)}; see above")
+
+
+def _require_alike(plan: Plan, names: Iterable[str]) -> None:
+    """Refuse a folder whose results are of other examples, or of training with other products.
+
+    Raises
+    ------
+    InputError
+        Naming the result.
+    """
+    from specvae_bench.gpu.steps import parts
+
+    for part in dict.fromkeys(part for name in names for part in parts(name)):
+        path = plan.output / f"{part}.json"
+        found = _read(path)
+        limit = found.get("trial", {}).get("limit", plan.limit)
+        if limit != plan.limit:
+            whose = "of all examples" if limit is None else f"of a trial, --limit {limit}"
+            raise InputError(f"{path}: {whose}; wanted another folder (-o), or --again")
+        if "n_training_spectra" in found and found["optim"]["amp"] != plan.bfloat16:
+            whose = "without" if plan.bfloat16 else "with"
+            raise InputError(f"{path}: {whose} --amp; wanted another folder (-o), or --again")
 
 
 def _limits(steps: Sequence[str]) -> dict[str, float]:
@@ -194,7 +232,7 @@ def _limits(steps: Sequence[str]) -> dict[str, float]:
 
 def run_all(
     plan: Plan, budget: float, limits: Mapping[str, float], again: bool, console: Console
-) -> None:
+) -> list[str]:
     """Run steps one after the other, each in a process of its own, until the time is up.
 
     Parameters
@@ -209,9 +247,15 @@ def run_all(
         Also those that are done.
     console
         Where progress is shown.
+
+    Returns
+    -------
+    list
+        The steps that an error has ended.
     """
     from specvae_bench.gpu.steps import parts, run_step
 
+    failed = []
     end = time.monotonic() + budget
     for wanted, limit in limits.items():
         left = end - time.monotonic()
@@ -237,10 +281,15 @@ def run_all(
                     process.join()
             for part in parts(name):
                 found = _read(plan.output / f"{part}.json")
-                outcome = "done" if found.get("done") else f"not done {found.get('error', '')}"
-                console.log(f"{part}: {outcome} after {time.monotonic() - started:.0f} s")
+                error = found.get("error", "")
+                if error:
+                    failed.append(part)
+                outcome = "done" if found.get("done") else "not done"
+                after = f"{time.monotonic() - started:.0f} s"
+                console.log(f"{part}: {outcome} after {after}{error and f': {error}'}")
                 for line in _summary(part, found):
                     click.echo(line)
+    return failed
 
 
 def _undone(wanted: str, plan: Plan, again: bool, console: Console) -> list[str]:
@@ -254,16 +303,22 @@ def _undone(wanted: str, plan: Plan, again: bool, console: Console) -> list[str]
             console.log(f"{part}: left out, it needs --{needed}")
         elif not has_kinds(part, plan):
             console.log(f"{part}: left out, it trains no {' or '.join(kinds)}")
-        elif not again and _is_done(_read(plan.output / f"{part}.json"), kinds):
+        elif not again and _is_done(_read(plan.output / f"{part}.json"), kinds, plan.epochs):
             console.log(f"{part}: done before")
         else:
             undone.append(part)
     return undone
 
 
-def _is_done(found: Mapping[str, Any], kinds: Collection[str]) -> bool:
-    """Whether a step's result has all the model kinds that are asked for; none named are all."""
+def _is_done(found: Mapping[str, Any], kinds: Collection[str], epochs: int | None) -> bool:
+    """Whether a step's result has all the epochs and model kinds that are asked for.
+
+    No epochs are those of the step; no kinds named are all.
+    """
     if not found.get("done"):
+        return False
+    done = found.get("trial", {}).get("epochs")
+    if done is not None and (epochs is None or epochs > done):
         return False
     trained = found.get("kinds")
     return not trained or (bool(kinds) and set(kinds) <= set(trained))

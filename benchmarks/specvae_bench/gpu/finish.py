@@ -34,7 +34,7 @@ def finish(
 ) -> str:
     """Rank each fold's candidates by the predicted logits in a folder; return a Markdown table.
 
-    Writes ``hits-FOLD.json``.
+    Writes ``hits-FOLD.json``. A query without candidates counts as missed.
 
     Raises
     ------
@@ -81,13 +81,20 @@ def _of_fold(
                 problems, _ = read_problems(
                     challenges.queries, truth, source, QueryFilter.of(ion_mode, ()), console
                 )
-                ranked = [problem for problem in problems if problem.candidates is not None]
-                lists = [each.candidates for each in ranked if each.candidates is not None]
+                lists = [each.candidates for each in problems if each.candidates is not None]
                 (packed,) = source.packed(lists, [layout], 1, console)
-            sources[layout.name] = ranked, packed
-        ranked, packed = sources[layout.name]
+            if not problems:
+                raise InputError(f"{challenges.queries}: no {ion_mode} query that has a truth")
+            sources[layout.name] = problems, packed
+        problems, packed = sources[layout.name]
         ranks, blind = [], []
-        for problem, bits in zip(ranked, packed, strict=True):
+        found = iter(packed)
+        for problem in problems:
+            if problem.candidates is None:  # which counts as missed
+                ranks.append(problem.rank(np.empty(0), "mass"))
+                blind.append(ranks[-1])
+                continue
+            bits = next(found)
             row = logits[fold.name][position[problem.spectrum.query_id]].astype(np.float64)
             ranks.append(problem.rank(log_likelihoods(bits, row), "mass"))
             empty = logits["blind"][0].astype(np.float64)

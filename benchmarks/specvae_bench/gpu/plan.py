@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from specvae.errors import SpecvaeError
 from specvae_bench.files import write_result
 
 
@@ -99,7 +100,9 @@ def describe_device(name: str) -> dict[str, Any]:
 
 
 def told(error: BaseException) -> str:
-    """Return an error in one line, with its place in the code."""
+    """Return an error in one line, with its place in the code where it is no user's mistake."""
+    if isinstance(error, SpecvaeError):
+        return str(error)
     last = traceback.extract_tb(error.__traceback__)[-1]
     text = str(error).strip().splitlines() or [repr(error)]
     return f"{type(error).__name__}: {text[0]} ({Path(last.filename).name}:{last.lineno})"

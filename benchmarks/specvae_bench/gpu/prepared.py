@@ -188,7 +188,11 @@ def read_prepared(path: Path) -> PreparedData:
         )
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except ValueError:
+        raise InputError(
+            f"{path}: no archive of arrays, wanted a file of 'bench gpu --prepare'"
+        ) from None
+    except (KeyError, zipfile.BadZipFile, EOFError) as error:
         raise InputError(f"{path}: not a file of 'bench gpu --prepare' ({error})") from None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from specvae.errors import InputError
 from specvae.files import atomic_text
 from specvae_bench.markdown import table
 
@@ -25,7 +26,7 @@ _MARKS = (
 
 def is_gpu_folder(folder: Path) -> bool:
     """Whether a folder holds results of ``bench gpu``."""
-    return any((folder / f"{name}.json").is_file() for name in _MARKS)
+    return any(_read(folder / f"{name}.json") for name in _MARKS)
 
 
 def write_tables(folder: Path) -> Path:
@@ -59,10 +60,15 @@ def write_tables(folder: Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """Return the result of a step; nothing if it is another's: `bench speed` has a speed.json."""
     if not path.is_file():
         return {}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from None
+    is_own = isinstance(found, dict) and isinstance(found.get("device"), dict) and "date" in found
+    return found if is_own else {}
 
 
 def _section(title: str, found: Mapping[str, Any], tables: str) -> str:

@@ -12,6 +12,7 @@ import click
 from specvae.cli.console import verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT
+from specvae.errors import InputError
 from specvae_bench import markdown
 from specvae_bench.options import ELSEWHERE, require_own_head
 
@@ -49,6 +50,8 @@ def report(folder: Path) -> None:
     """
     from specvae_bench.gpu.report import HEAD, TABLES, is_gpu_folder, write_tables
 
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; wanted one with results of a benchmark")
     of_gpu = is_gpu_folder(folder)
     if of_gpu:
         require_own_head(folder / TABLES, HEAD, _MOVED)
@@ -87,7 +90,6 @@ def write_report(folder: Path) -> list[Path]:
     InputError
         If there is no result, or results of several experiments.
     """
-    from specvae.errors import InputError
     from specvae.files import atomic_text
     from specvae_bench.paper.pictures import draw_epochs, draw_supervision
     from specvae_bench.paper.runs import RESULT, read_result
@@ -128,7 +130,6 @@ def write_report(folder: Path) -> list[Path]:
 
 def require_benchmark(folder: Path, name: str) -> None:
     """Raise an InputError if there are results of other benchmarks than `name` in a folder."""
-    from specvae.errors import InputError
     from specvae_bench.paper.runs import RESULT, read_result
 
     names = {name, *(read_result(path)["benchmark"] for path in folder.rglob(RESULT))}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from specvae_bench.files import write_result
 from specvae_bench.gpu import digits
-from specvae_bench.gpu.command import run_all
+from specvae_bench.gpu.command import gpu, run_all
 from specvae_bench.gpu.plan import Plan, Result
 from specvae_bench.gpu.report import is_gpu_folder
 from specvae_bench.gpu.steps import STEPS, require_kinds, run_step
 
 from specvae.cli.console import Console
-from specvae.errors import ConfigError, InputError
+from specvae.errors import ConfigError, InputError, TrainingError
 
 
 def test_a_kind_is_of_all_steps_or_of_one() -> None:
@@ -59,6 +61,42 @@ def test_a_step_is_done_for_the_kinds_that_it_was_done_for(
     assert "mnist-split-3: left out, it trains no mmvae" in said("mmvae", found=[])
 
 
+def test_a_trial_is_no_result_of_a_longer_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_result(
+        tmp_path / "mnist-split-3.json", {"done": True, "trial": {"epochs": 2, "limit": 100}}
+    )
+
+    def call(*options: str) -> str:
+        caplog.clear()
+        given = ["--device", "cpu", "--data", str(tmp_path), "-o", str(tmp_path), "--budget", "1"]
+        with caplog.at_level("INFO", logger="specvae"):
+            gpu.main([*given, "--step", "mnist-split-3", *options], standalone_mode=False)
+        return caplog.text
+
+    assert "done before" in call("--limit", "100", "--epochs", "2")
+    assert "done before" in call("--limit", "100", "--epochs", "1")
+    assert "no time left" in call("--limit", "100", "--epochs", "3")
+    assert "no time left" in call("--limit", "100")
+    with pytest.raises(InputError, match=r"mnist-split-3\.json: of a trial, --limit 100; wanted"):
+        call()
+    with pytest.raises(InputError, match="of a trial, --limit 100"):
+        call("--limit", "200")
+    assert "no time left" in call("--again")
+
+
+def test_a_step_that_fails_is_told_in_one_line_and_by_the_exit_code(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "prepared.npz").write_text("no archive")
+    given = ["--device", "cpu", "--prepared", str(tmp_path / "prepared.npz"), "--step", "speed"]
+    with pytest.raises(TrainingError, match="not done for an error: speed; see above"):
+        gpu.main([*given, "-o", str(tmp_path / "gpu"), "--budget", "90"], standalone_mode=False)
+    wanted = "prepared.npz: no archive of arrays, wanted a file of 'bench gpu --prepare'"
+    assert re.search(f"speed: not done after .* s: .*/{wanted}\n", caplog.text)
+
+
 def test_a_joined_step_that_cannot_begin_leaves_the_others_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,13 +112,18 @@ def test_a_joined_step_that_cannot_begin_leaves_the_others_be(
     assert found["mnist-split-3"]["done"]
     assert "error" not in found["mnist-split-3"]
     assert not found["mnist-colour"]["done"]
-    assert "no such data" in found["mnist-colour"]["error"]
-    with pytest.raises(InputError):
-        run_step("mnist-colour", plan, 60.0)
+    assert found["mnist-colour"]["error"] == "no such data"
+    run_step("mnist-colour", plan, 60.0)  # whose traceback would say no more
 
 
 @pytest.mark.parametrize("step", [name for name in STEPS if name != "supervision"])
 def test_a_folder_of_one_step_can_be_reported(tmp_path: Path, step: str) -> None:
     assert not is_gpu_folder(tmp_path)
-    (tmp_path / f"{step}.json").write_text("{}")
+    path = tmp_path / f"{step}.json"
+    path.write_text('{"command": "specvae bench speed", "date": "2026-11-29"}')
+    assert not is_gpu_folder(tmp_path)
+    path.write_text('{"device": {"name": "cpu"}, "date": "2026-11-29"}')
     assert is_gpu_folder(tmp_path)
+    path.write_text('{"device": ')
+    with pytest.raises(InputError, match=f"{step}.json: cannot be read as JSON"):
+        is_gpu_folder(tmp_path)
