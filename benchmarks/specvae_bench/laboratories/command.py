@@ -80,7 +80,8 @@ _FIRST_KEYS = ("weights", "feature_names")  # of these
     type=INPUT,
     default=None,
     help="Folder with queries.mgf, truth.csv and candidates.csv(.gz): long lists, ranked with the "
-    "whole library, without the queries' own records, and without their compounds.",
+    "whole library, without the queries' own records, without their laboratories, and without "
+    "their compounds.",
 )
 @click.option(
     "--fragment-score",
@@ -94,8 +95,8 @@ _FIRST_KEYS = ("weights", "feature_names")  # of these
     "--fit",
     "is_fit",
     is_flag=True,
-    help="Fit weights of evidence (with a --model the fingerprint's too) and probabilities to the "
-    "laboratories for fitting: writes evidence.json and probability.json.",
+    help="Fit weights of evidence (with one --model the fingerprint's too) and probabilities to "
+    "the laboratories for fitting: writes evidence.json and probability.json.",
 )
 @ppm_option
 @seed_option("Seed of the choice of queries and of intervals.")
@@ -138,6 +139,8 @@ def laboratories(
     Example:
       specvae bench laboratories --spectra massbank.msp --structures structures.tsv -o labs
     """
+    if is_fit and (lists is not None or len(models) > 1):
+        raise click.UsageError("--fit takes no --lists, and one --model at most")
     listed = () if lists is None else tuple(lists / name for name in LIST_FILES)
     reads = (*listed, *exclude, *([fragment_score] if fragment_score else []))
     if is_fit:
@@ -152,6 +155,7 @@ def laboratories(
 
     from specvae.annotation.evidence.fragment_score import SCORERS_FILE
     from specvae.annotation.library.compounds import read_excluded
+    from specvae.annotation.library.filter import canonical_adducts
     from specvae.files import atomic_text
     from specvae_bench.files import write_result, write_tables, write_truth
     from specvae_bench.laboratories.comparison import Plan, compare
@@ -163,8 +167,8 @@ def laboratories(
         spectra=spectra,
         structures=structures,
         by=by,
-        groups=groups or default_groups(by, is_fit),
-        adducts=adducts or ADDUCTS,
+        groups=tuple(dict.fromkeys(groups)) or default_groups(by, is_fit),
+        adducts=tuple(sorted(canonical_adducts(adducts))) or ADDUCTS,
         instruments=instruments or INSTRUMENTS,
         n_each=n_each,
         ppm=ppm,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import rank_of_truth
-from specvae.annotation.evidence.fragment_score import SCORERS_FILE
+from specvae.annotation.evidence.fragment_score import SCORERS_FILE, read_scorers
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.ranking.annotator import Annotator
@@ -20,6 +20,7 @@ from specvae.annotation.ranking.result import ListScores
 from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.cli.console import Console
 from specvae.counting import counted
+from specvae.errors import InputError
 from specvae.files import sha256_of
 from specvae.molecules.candidates import CandidateSet
 from specvae_bench.laboratories.folds import (
@@ -106,7 +107,7 @@ def read_folds(
     Raises
     ------
     InputError
-        If a laboratory has no query.
+        If a laboratory has no query, or none of its queries has a candidate.
     """
     folds = []
     for group in plan.groups:
@@ -121,6 +122,11 @@ def read_folds(
             plan.excluded,
         )
         queries = [fold_query(records, *row, structures, plan.ppm) for row in chosen]
+        if not any(len(query.candidates) for query in queries):
+            raise InputError(
+                f"{plan.structures[0]}: no structure within {plan.ppm:g} ppm of any query of "
+                f"{group!r}"
+            )
         listed = list_candidates(
             [query.spectrum for query in queries],
             [query.candidates for query in queries],
@@ -168,7 +174,7 @@ def compare(
     Raises
     ------
     InputError
-        If a file cannot be used, or a laboratory has no query.
+        If a file cannot be used, or a laboratory has no query or no candidate.
     """
     seconds: dict[str, float] = {}
     start = time.perf_counter()
@@ -190,6 +196,7 @@ def compare(
         **_described(plan),
         "files": {path.name: sha256_of(path) for path in (*plan.spectra, *plan.structures)},
         "fragment_score_sha256": sha256_of(plan.fragment_score),
+        "n_truth_in_fragment_score": _n_learned(plan.fragment_score, folds, console),
         "fitting": list(FITTING),
         "reporting": list(REPORTING),
         "n_library_spectra": len(records),
@@ -219,6 +226,30 @@ def compare(
         for query, truth in zip(fold.queries, fold.truths, strict=True)
     ]
     return result, truths
+
+
+def _n_learned(score: Path, folds: Sequence[Fold], console: Console) -> int | None:
+    """Return of how many queries the fragment score was fitted to the truth, and say so.
+
+    None where the score does not say what it was fitted to.
+    """
+    scorers = read_scorers(score)
+    pairs = [
+        (scorers.get(query.spectrum.ion_mode or ""), truth)
+        for fold in folds
+        for query, truth in zip(fold.queries, fold.truths, strict=True)
+    ]
+    known = [(scorer, truth) for scorer, truth in pairs if scorer is not None]
+    if not all(len(scorer.learned_from) for scorer, _ in known):
+        console.log("note: the fragment score does not keep which compounds it was fitted to")
+        return None
+    n_learned = sum(scorer.has_learned_from(truth) for scorer, truth in known)
+    if n_learned:
+        console.log(
+            f"note: the fragment score was fitted to the truth of {n_learned:,} of "
+            f"{counted(len(pairs), 'queries')}, which flatters its figures"
+        )
+    return n_learned
 
 
 def rank_folds(

@@ -318,8 +318,8 @@ def _read(
     console.log(f"queries: {report.summary()}")
     if n_without:
         console.log(
-            f"warning: {counted(n_without, 'queries')} of {folder.name} with a truth but without "
-            "candidates are left out"
+            f"warning: {folder.name}: {counted(n_without, 'queries')} left out, with a truth but "
+            "no candidates"
         )
     if not spectra:
         raise InputError(f"{queries}: no query has a truth and candidates")

@@ -243,24 +243,32 @@ def test_figures_are_of_all_and_of_each_laboratory() -> None:
 
 
 def test_the_command_ranks_with_the_library_of_the_others(
-    library: Path, structures: Path, tmp_path: Path
+    library: Path, structures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     lists = tmp_path / "lists"
     lists.mkdir()
     (lists / "queries.mgf").write_text(
         "BEGIN IONS\nTITLE=q\nPEPMASS=61.0648\nADDUCT=[M+H]+\nIONMODE=positive\n"
         "31.018 10\n43.054 100\nEND IONS\n"
+        "BEGIN IONS\nTITLE=alone\nPEPMASS=61.0648\nIONMODE=positive\n31.018 1\nEND IONS\n"
     )
-    (lists / "truth.csv").write_text("query_id,inchikey14\nq,BDERNNFJNOPAEC\n")
+    (lists / "truth.csv").write_text(
+        "query_id,inchikey14\nq,BDERNNFJNOPAEC\nalone,BDERNNFJNOPAEC\n"
+    )
     (lists / "candidates.csv").write_text(f"query_id,smiles\nq,{PROPANOL}\nq,{ISOPROPANOL}\n")
     output = tmp_path / "out"
     arguments = [
         "--spectra", library, "--structures", structures, "--structures", tmp_path / "extra.tsv",
-        "--group", "Here", "--lists", lists, "--jobs", 1, "-o", output,
+        "--group", "Here", "--group", "Here", "--adduct", "M+H", "--lists", lists, "--jobs", 1,
+        "-o", output,
     ]  # fmt: skip
     run = CliRunner().invoke(laboratories, list(map(str, arguments)))
     assert run.exit_code == 0, run.output
+    assert "warning: lists: 1 query left out, with a truth but no candidates" in caplog.messages
     result = json.loads((output / "laboratories.json").read_text())
+    assert (result["groups"], result["adducts"]) == (["Here"], ["[M+H]+"])
+    assert result["n_truth_in_fragment_score"] == 0
+    assert result["lists"]["n_without_candidates"] == 1
     known = result["kinds"][KNOWN]["all"]
     # The only own spectrum that is like the query's is that of the truth.
     assert all(known[name]["hit_at_1"] == 1.0 for name in (OWN_COSINE, OWN_MODIFIED, OWN_ENTROPY))
@@ -318,6 +326,22 @@ def test_truths_that_no_table_holds_are_told(
     assert "--group names others" in f"{nowhere.output} {nowhere.exception}"
 
 
+def test_structures_of_other_masses_are_an_error(library: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.smi").write_text("c1ccccc1\n")
+    arguments = ["--spectra", library, "--structures", tmp_path / "other.smi", "--group", "Here"]
+    failed = CliRunner().invoke(laboratories, [*map(str, arguments), "-o", str(tmp_path / "out")])
+    assert isinstance(failed.exception, InputError)
+    assert "other.smi: no structure within 10 ppm of any query of 'Here'" in str(failed.exception)
+
+
+def test_a_fit_takes_no_lists_and_one_model(tmp_path: Path) -> None:
+    given = ["--fit", "--spectra", "library.msp", "--structures", "structures.tsv"]
+    for further in (["--lists", str(tmp_path)], ["--model", "one", "--model", "other"]):
+        refused = CliRunner().invoke(laboratories, [*given, *further])
+        assert refused.exit_code == 2
+        assert "--fit takes no --lists, and one --model at most" in refused.output
+
+
 def test_another_fragment_score_can_stand_in_the_place_of_the_shipped_one(
     library: Path, structures: Path, tmp_path: Path
 ) -> None:
@@ -341,6 +365,8 @@ def test_another_fragment_score_can_stand_in_the_place_of_the_shipped_one(
         assert run.exit_code == 0, run.output
         result = json.loads((output / "laboratories.json").read_text())
         digests.append(result["fragment_score_sha256"])
+        learned = result["n_truth_in_fragment_score"]
+        assert learned == (0 if name == "a" else None)  # this one does not say
     assert digests == [sha256_of(SCORERS_FILE), sha256_of(flat)]
 
 
