@@ -6,6 +6,7 @@ import re
 
 _COMMENT_LIST = re.compile(r";\s++(?=[A-Za-z_][A-Za-z _]*+=)")
 _BETWEEN_BARS = re.compile(r"\|?[A-Z0-9 _]++=[^|=]*+(?:\|[A-Z0-9 _]++=[^|=]*+)++\|?")
+_BETWEEN_QUOTES = re.compile(r"\"(?:\s++[,;]?|[,;])\s*+\"")
 _VALUE_END = re.compile(r"[\s;\"]|$")
 
 
@@ -13,12 +14,15 @@ def parse_comments(text: str) -> list[tuple[str, str]]:
     """Split an MSP comment into its (key, value) pairs.
 
     There are four notations: ``"key=value" "key=value"`` (MoNA, MassBank), where a
-    value may hold ``=`` and ``"``; ``key=value; key=value`` (RIKEN); ``|key=value|key=value``
-    (MS-DIAL); ``key=value key="two words"`` (NIST).
+    value may hold ``=`` and ``"``, and commas, semicolons or several blanks may divide
+    them; ``key=value; key=value`` (RIKEN); ``|key=value|key=value`` (MS-DIAL);
+    ``key=value key="two words"`` (NIST).
     """
     text = text.strip()
     if text.startswith('"'):
         parts = text[1:].removesuffix('"').split('" "')
+        if any('"' in part for part in parts):
+            parts = _BETWEEN_QUOTES.split(_without_stray_end(text)[1:].removesuffix('"'))
     elif _BETWEEN_BARS.fullmatch(text):
         parts = text.strip("|").split("|")
     elif _COMMENT_LIST.search(text):
@@ -27,6 +31,12 @@ def parse_comments(text: str) -> list[tuple[str, str]]:
         return _nist_pairs(text)
     pairs = [part.partition("=") for part in parts]
     return [(key.strip(), value.strip()) for key, equals, value in pairs if equals]
+
+
+def _without_stray_end(text: str) -> str:
+    """Return quoted pairs without a quotation mark that stands alone behind the last of them."""
+    kept = text.rstrip(' \t"\\')
+    return kept + '"' if len(text[len(kept) :].split()) > 1 else text
 
 
 def _nist_pairs(text: str) -> list[tuple[str, str]]:

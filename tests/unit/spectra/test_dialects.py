@@ -386,6 +386,8 @@ def test_a_long_comment_is_split_in_one_go() -> None:
         'a"' * 200_000,
         "a= " * 9,
         "A=|" * 9 + "x",
+        '"' + '" \\' * 200_000 + "x",
+        '"' + '"\t' * 200_000 + "x",
     ):
         assert len(parse_comments(text)) <= 9
     assert parse_comments("A=|" * 200_000 + "=") != []

@@ -35,6 +35,22 @@ def test_comments_of_mona_keep_quotes_and_equal_signs_inside_values() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"adduct=[M+H]+"  "author=A "B""',
+        '"adduct=[M+H]+"\t"author=A "B""',
+        '"adduct=[M+H]+", "author=A "B""',
+        '"adduct=[M+H]+";"author=A "B""',
+        '"author=A "B"" "adduct=[M+H]+" "',
+        '"author=A "B"" "" "adduct=[M+H]+" ""',
+        '"author=A "B"" "adduct=[M+H]+" \\""',
+    ],
+)
+def test_quoted_comments_with_other_marks_between_them_or_one_too_many(text: str) -> None:
+    assert dict(parse_comments(text)) == {"adduct": "[M+H]+", "author": 'A "B"'}
+
+
 def test_comments_of_nist_and_of_riken() -> None:
     assert parse_comments('Parent=428.31 Source="two words" Mods=0') == [
         ("Parent", "428.31"),
