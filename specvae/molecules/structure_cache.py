@@ -13,7 +13,7 @@ from specvae.molecules.entry_store import EntryStore
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.standard import STANDARD_VERSION
 
-READING_VERSION = 18
+READING_VERSION = 19
 """Rises when texts are read otherwise while pools stay as they are: 2 since atom classes do not
 order the atoms, and patterns and repeating units are refused; 3 since SMILES that go on behind a
 blank and carbons in brackets without their hydrogens are refused, and an InChI of another formula
@@ -28,7 +28,7 @@ several InChI, and one that is cut off before its hydrogens, are; 15 since ChemA
 that leave atoms open and lack their end are; 16 since SMILES that end with a
 branch and go on behind a blank are; 17 since ChemAxon's extensions of radicals and bonds count,
 InChI of polymers are refused and those called `1B` are read; 18 since extensions that change atoms
-beyond the last are refused."""
+beyond the last are refused; 19 since escaped bonds and hydrogens behind a charge are read."""
 
 Texts = tuple[str, str]
 """SMILES and InChI as a table has them, "" for none."""

@@ -39,6 +39,11 @@ _POLYMER_OF_INCHI = re.compile(r"/z\d|Zz")
 _FORMULA_OF_INCHI = re.compile(r"1S?/([A-Za-z0-9]+)(?:/|$)")  # of one component
 _ATOMS_OF_FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
 _HEAVY_HYDROGEN = re.compile(r"\[[DT]\]")  # as ChemDraw and vendors of standards write it
+# "[N+H3]", which OpenSMILES allows and MOE writes, for "[NH3+]".
+_HYDROGENS_LAST = re.compile(r"\[(\d*(?:[A-Z][a-z]?|[a-z]{1,2})@{0,2})([+-]+\d*)(H\d*)(?=[:\]])")
+# Two bonds behind one another are none: JSON, and other programs' texts, write "\\" and "\/" for
+# "\" and "/".
+_ESCAPED = re.compile(r"\\+(/)|\\{2,}")
 # Parts of ChemAxon's extension that leave the atoms open: repeating units and other polymers, a
 # link that may be repeated, and a bond to one of several atoms.
 _OPEN_PART = re.compile(
@@ -79,6 +84,8 @@ def texts_of(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
         words = (
             (text if text.isascii() else text.translate(_TYPOGRAPHY)).strip().strip("\"'").split()
         )
+        if "\\" in text:
+            words[:1] = [_ESCAPED.sub(_unescaped, word) for word in words[:1]]
         if not words or says_nothing(text) or WHOLE_INCHIKEY.fullmatch(words[0]):
             continue
         # GNPS has SMILES behind the mark of an InChI.
@@ -96,11 +103,16 @@ def texts_of(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
             behind = " ".join(words[1:])
             is_more = leaves_atoms_open(behind) or _goes_on(words)
             words[0] = _HEAVY_HYDROGEN.sub(_with_its_mass, words[0])
+            words[0] = _HYDROGENS_LAST.sub(r"[\1\3\2", words[0])
             if changes_atoms(behind) and not is_more:
                 extended = _as_extended(words[0], behind)
                 words[0], is_more = extended or words[0], not extended
             found.append(("SMILES", words[0] + f" {behind}" * is_more))
     return sorted(found, key=lambda pair: pair[0] != "SMILES")
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return found[1] or "\\"
 
 
 def _with_its_mass(found: re.Match[str]) -> str:

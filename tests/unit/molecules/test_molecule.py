@@ -32,6 +32,39 @@ from specvae.molecules.text_tables import is_inchi
 from specvae.report import ReadReport
 
 
+@pytest.mark.parametrize(
+    ("text", "usual"),
+    [
+        (r"C\/C=C\/C", "C/C=C/C"),
+        (r"C/C=C\\C", "C/C=C\\C"),
+        (r"C\\\\C=C\\\\C", "C/C=C/C"),
+        (r"InChI=1S\/C2H6O\/c1-2-3\/h3H,2H2,1H3", "CCO"),
+    ],
+)
+def test_backslashes_that_json_has_added_are_left_out(text: str, usual: str) -> None:
+    assert parse_molecule(text).smiles == usual
+    (together,) = parse_together([(text, "") if "InChI" not in text else ("", text)])
+    assert isinstance(together, Molecule)
+    assert together.smiles == usual
+    assert np.isnan(text_masses([text]).each()[0]).any()  # so it is parsed, whatever is asked for
+
+
+@pytest.mark.parametrize(
+    ("text", "usual"),
+    [
+        ("[N+H3]CC([O-])=O", "NCC(=O)O"),
+        ("C[N+H2]C", "CNC"),
+        ("C[N@+H](CC)CCC", "CCCN(C)CC"),
+        ("[n+H:3]1ccccc1", "c1ccncc1"),
+    ],
+)
+def test_a_charge_may_stand_before_the_hydrogens(text: str, usual: str) -> None:
+    assert parse_molecule(text).smiles == usual
+    (together,) = parse_together([(text, "")])
+    assert isinstance(together, Molecule)
+    assert together.smiles == usual
+
+
 def test_ethanol() -> None:
     molecule = parse_molecule("OCC")
     assert molecule.smiles == "CCO"

@@ -25,7 +25,7 @@ from specvae.report import ReadReport
 
 Texts = list[tuple[str, str]]
 
-READ_AS = (4, 18, "2026.03.5", "c4b78238e1fceb63")
+READ_AS = (4, 19, "2026.03.5", "8cdfc7de8df50094")
 """STANDARD_VERSION, READING_VERSION, RDKit's, and what `MANY_TEXTS` are read as by these."""
 
 MANY_TEXTS = [
@@ -37,7 +37,8 @@ MANY_TEXTS = [
         "CC(=O)[O-].[Zn+2].CC(=O)[O-]", "[Fe+2].c1ccc[cH-]1.c1ccc[cH-]1", "N[Pt](N)(Cl)Cl",
         "[Na]OC(=O)C", "C/C=C/C", "C[C@H](N)C(=O)O", "OC[C@@H](O)C=O", "F/C=C(/F)Cl",
         "CCO ethanol", "'CCO'", "\u201cCCO\u201d", "CCO |c:1|", "CC |Sg:n:0:n:ht|", "C C O",
-        "CC (O)C", "CCC(O)=O CC=O", "[CH3:1][OH:2]", "*CC", "C~C", "[#6]", "C[C]", "[13C]C",
+        "CC (O)C", "CCC(O)=O CC=O", "[N+H3]CC", r"C\/C=C\\C",
+        "[CH3:1][OH:2]", "*CC", "C~C", "[#6]", "C[C]", "[13C]C",
         "CC(=O) OC", "c1ccccc1:c", "CC:O", "[C-]#[O+]", "xx", "C(C", "C(C)(C)(C)(C)C", "", "N/A",
         "-", "UHFFFAOYSA-N", "[Hg](C)C", "CB(O)O", "OP(=O)(O)O", "CC#N", "C1CC1",
         "C12C3C4C1C5C2C3C45", "SMILES=CCO", "InChI=CCO",
