@@ -35,7 +35,8 @@ def no_such_file(path: Path) -> str:
     if path.is_symlink():
         return f"is a link to {path.readlink()}, which is not there"
     try:
-        names = [other.name for other in islice(path.parent.iterdir(), _MOST_NAMES)]
+        others = islice(path.parent.iterdir(), _MOST_NAMES)
+        names = [other.name for other in others if other.name != path.name]
     except OSError:
         names = []
     alike = nearest(path.name, names, _LIKE_NAME)

@@ -551,4 +551,6 @@ def model_file(path: Path) -> Path:
             f"{found}: no such file; train a model with 'specvae train --spectra LIBRARY', or name "
             "one with --model"
         )
+    if found.exists():
+        raise InputError(f"{found}: is no file, wanted a model's folder or {MODEL_FILE}")
     raise InputError(f"{found}: {no_such_file(found)} ('specvae train -o {path}' makes one)")

@@ -59,6 +59,7 @@ _OTHER_FORMATS = (
     (rb">\s*(?:compound|parentmass|formula|ionization)\b", "is a SIRIUS .ms file", "write MGF"),
     (rb"(?:H\t[^\n]*\n)*S\t\d+\t\d+\t", "is an .ms2 file", "write MGF, as by msconvert"),
     (rb"(?:#[^\n]*\n)*energy0\b", "is CFM-ID's list of peaks", "let it write MSP or MGF"),
+    (rb"##TITLE *=", "is JCAMP-DX", "write MSP or MGF"),
     (rb"MTD\tmzTab", "is mzTab, which has no peaks", "take the spectra that it names"),
     (rb"[{\[]", "looks like JSON", "take the MSP or MGF that libraries offer beside it"),
     (_LINES_OF_TABLES, "is a table of spectra or features", "export MSP or MGF"),

@@ -59,6 +59,7 @@ WRONG: dict[str, tuple[str, bytes, str]] = {
         "is CFM-ID's list",
     ),
     "ms2": ("x.ms2", b"H\tCreator\nS\t1\t1\t195.08\n42.0 1\n", "is an .ms2 file"),
+    "jcamp": ("x.jdx", b"##TITLE=caffeine\n##JCAMP-DX=4.24\n##XYDATA=1\n", "is JCAMP-DX"),
     "mztab": ("x.mztab", b"MTD\tmzTab-version\t2.0.0-M\n", "is mzTab, which has no peaks"),
     "peak_table": ("x.tsv", b"id\tmzs\tintensities\n1\t42,43\t1,2\n", "is a table of spectra"),
     "alignment": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +154,8 @@ def test_a_model_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
         f"mymodel: no such file; did you mean {tmp_path}/my-model?"
     )
     assert refused("my-model").startswith("my-model/model.safetensors: no such file")
+    os.mkfifo(tmp_path / "pipe")
+    assert refused("pipe") == "pipe: is no file, wanted a model's folder or model.safetensors"
     (tmp_path / "my-model/training-state.safetensors").touch()
     assert "has not finished" in refused("my-model")
     assert "--resume" in refused("my-model")
