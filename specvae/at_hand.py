@@ -7,16 +7,17 @@ the same messages; these name no file that nobody has seen.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from specvae.arguments import as_path, is_path, kind_of
 from specvae.errors import InputError, SpecvaeError
 from specvae.files import remove_temporary_folder, temporary_folder
 from specvae.sources import called_source, rewindable, with_sources
 from specvae.spectra.exchange import from_matchms
+from specvae.spectra.folders import spectra_files
 from specvae.spectra.read import with_unique_ids
 from specvae.spectra.spectrum import Spectrum
 
@@ -24,26 +25,30 @@ if TYPE_CHECKING:
     import matchms
     import pandas as pd
 
-SpectraAtHand: TypeAlias = "Spectrum | matchms.Spectrum | Iterable[Spectrum | matchms.Spectrum]"
-
 _TABLE = ".csv"  # the suffix of a table that has no name
-_WANTED_SPECTRA = "wanted a path, an open file, or spectra of specvae or matchms"
+_WANTED_SPECTRA = "wanted a path, several, an open file, or spectra of specvae or matchms"
 _WANTED_CANDIDATES = (
     "wanted a path, an open file, a DataFrame, or a list of SMILES or of RDKit's molecules"
 )
 
 
 @contextmanager
-def given_spectra(spectra: Any) -> Iterator[Path | list[Spectrum]]:  # noqa: ANN401 (of a user)
-    """Yield the file of spectra, or those that are in memory, each under a name of its own.
+def given_spectra(
+    spectra: Any,  # noqa: ANN401 (of a user)
+    log: Callable[[str], None],
+) -> Iterator[Path | list[Path] | list[Spectrum]]:
+    """Yield the file of spectra, several, or those in memory, each under a name of its own.
+
+    A folder stands for the files in it, as in the command: see `spectra_files`, and for `log`.
 
     Raises
     ------
     InputError
-        If they are neither.
+        If they are none of these.
     """
     if is_path(spectra):
-        yield rewindable(as_path(spectra, "spectra"))
+        path = as_path(spectra, "spectra")
+        yield list(spectra_files([path], log)) if path.is_dir() else rewindable(path)
     elif is_open_file(spectra):
         with _stored(spectra, "spectra", "") as path:
             yield path
@@ -51,19 +56,27 @@ def given_spectra(spectra: Any) -> Iterator[Path | list[Spectrum]]:  # noqa: ANN
         isinstance(spectra, Iterable | Spectrum) or hasattr(spectra, "metadata")
     ):
         raise InputError(f"spectra: found {kind_of(spectra)}, {_WANTED_SPECTRA}")
+    elif any(map(is_path, given := _listed(spectra))):
+        paths = [as_path(path, f"spectra {n}") for n, path in enumerate(given, start=1)]
+        yield [rewindable(path) for path in spectra_files(paths, log)]
     else:
-        yield _ours(spectra)
+        yield _ours(given)
 
 
-def _ours(spectra: SpectraAtHand) -> list[Spectrum]:
+def _listed(spectra: Any) -> list[Any]:  # noqa: ANN401 (of a user)
     try:
         given = list(spectra) if isinstance(spectra, Iterable) else [spectra]
     except TypeError:  # an array without dimensions
-        given = [spectra]
+        return [spectra]
+    # Paths of a set have another order in each process.
+    return sorted(given) if isinstance(spectra, Set) and all(map(is_path, given)) else given
+
+
+def _ours(spectra: Sequence[Spectrum | matchms.Spectrum]) -> list[Spectrum]:
     return list(
         with_unique_ids(
             spectrum if isinstance(spectrum, Spectrum) else from_matchms(spectrum, number)
-            for number, spectrum in enumerate(given, start=1)
+            for number, spectrum in enumerate(spectra, start=1)
         )
     )
 

@@ -15,8 +15,9 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 
-from specvae.annotation.output.cells import Cell, rows
+from specvae.annotation.output.cells import Cell
 from specvae.annotation.output.provenance import provenance
+from specvae.annotation.output.tables import FILE_COLUMN, all_rows
 from specvae.annotation.ranking.advice import tally_lines
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT, RunOptions
@@ -62,7 +63,7 @@ AnyPath = str | os.PathLike[str]
 Files = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 Device = str | torch.device
 Spectra: TypeAlias = (
-    "AnyPath | IO[Any] | Spectrum | matchms.Spectrum | Iterable[Spectrum | matchms.Spectrum]"
+    "Files | IO[Any] | Spectrum | matchms.Spectrum | Iterable[Spectrum | matchms.Spectrum]"
 )
 Candidates: TypeAlias = (
     "AnyPath | IO[Any] | pd.DataFrame | Mapping[str, Any] "
@@ -120,8 +121,8 @@ class Model:
         Parameters
         ----------
         spectra
-            A file, or spectra: as `read_spectra` returns them, or of matchms. Where several have
-            one name, the later ones are called ``NAME#2`` and so on.
+            A file, several or a folder, or spectra: as `read_spectra` returns them, or of matchms.
+            Where several have one name, the later ones are called ``NAME#2`` and so on.
         candidates
             A file of structures, or a pool (``.h5``); a DataFrame with the columns of such a file
             (``smiles`` or ``inchi``, and if there ``query_id``, ``name``, ``id``), or what pandas
@@ -199,7 +200,7 @@ class Model:
             heeding_interrupts(),
             named_as_given(),
             given_candidates(candidates) as (path, is_named),
-            given_spectra(spectra) as queries,
+            given_spectra(spectra, _log.warning) as queries,
         ):
             return self._annotate(
                 queries,
@@ -228,7 +229,7 @@ class Model:
 
     def _annotate(
         self,
-        spectra: Path | list[Spectrum],
+        spectra: Path | list[Path] | list[Spectrum],
         candidates: Path,
         is_named: bool,
         top: int | None,
@@ -242,11 +243,14 @@ class Model:
         _warn_of_skips(run.queries, "spectra")
         _warn_of_skips(run.candidates, "candidates")
         _warn_of_skips(run.library, "spectra of the library")
-        table = _typed(row for result in found.results for row in rows(result))
+        paths = _paths_among(spectra)
+        names = [name_of_source(path) for path in paths] if isinstance(paths, list) else None
+        files = None if names is None else [names[number] for number in found.file_numbers]
+        table = _typed(all_rows(found.results, files), has_files=files is not None)
         made_by = provenance(
             options,
             self.annotator.header,
-            queries=spectra if isinstance(spectra, Path) else None,
+            queries=paths,
             model=self.path,
             top=top,
         )
@@ -265,7 +269,7 @@ class Model:
     def predict(self, spectra: Spectra) -> NDArray[np.float64]:
         """Return the probability of each fingerprint bit, float64 (n_spectra, n_bits).
 
-        Of a file, the spectra are those that `read_spectra` returns, in their order.
+        Of files, the spectra are those that `read_spectra` returns, in their order.
         """
         import numpy as np
 
@@ -276,15 +280,15 @@ class Model:
     def embed(self, spectra: Spectra) -> NDArray[np.float32]:
         """Return the latent mean of each spectrum, float32 (n_spectra, n_latent).
 
-        Of a file, the spectra are those that `read_spectra` returns, in their order.
+        Of files, the spectra are those that `read_spectra` returns, in their order.
         """
         with heeding_interrupts():
             return self.annotator.embed(self._with_ions(spectra))
 
     def _with_ions(self, spectra: Spectra) -> list[Spectrum]:
         """Return spectra, each with its ion assigned."""
-        with named_as_given(), given_spectra(spectra) as given:
-            read = _read(given) if isinstance(given, Path) else given
+        with named_as_given(), given_spectra(spectra, _log.warning) as given:
+            read = _all_read(given)
         return [self.annotator.assign_ion(spectrum).spectrum for spectrum in read]
 
 
@@ -313,7 +317,7 @@ def load(path: AnyPath, device: Device = "auto") -> Model:
 
 
 def read_spectra(path: AnyPath | IO[Any]) -> list[Spectrum]:
-    """Read a file of spectra: MSP, MGF, mzML, mzXML or MassBank, also compressed.
+    """Read a file of spectra, or a folder: MSP, MGF, mzML, mzXML or MassBank, also compressed.
 
     Records that cannot be read are left out, and counted in a warning of the log ``specvae.face``.
 
@@ -323,8 +327,8 @@ def read_spectra(path: AnyPath | IO[Any]) -> list[Spectrum]:
         If the file cannot be used.
     """
     source = path if is_open_file(path) else as_path(path, "path")
-    with named_as_given(), given_spectra(source) as given:
-        return _read(given) if isinstance(given, Path) else given
+    with named_as_given(), given_spectra(source, _log.warning) as given:
+        return _all_read(given)
 
 
 @checked("spectra", "candidates", "ppm")
@@ -413,15 +417,33 @@ def train(
     return load(output, device)
 
 
-def _typed(cells: Iterable[Mapping[str, Cell]]) -> pd.DataFrame:
+def _typed(cells: Iterable[Mapping[str, Cell]], *, has_files: bool) -> pd.DataFrame:
     """Return rows as a table whose columns have the same types, whatever is missing in them."""
     import pandas as pd
 
-    table = pd.DataFrame(list(cells), columns=list(COLUMNS))
+    columns = [*COLUMNS, FILE_COLUMN] if has_files else list(COLUMNS)
+    table = pd.DataFrame(list(cells), columns=columns)
     # What pandas takes for text differs by its version; of nothing but None it makes objects.
     text = pd.Series([""]).dtype
     types = {"rank": "Int64", "n_candidates": "int64", **dict.fromkeys(NUMBERS, "float64")}
-    return table.astype({column: types.get(column, text) for column in COLUMNS})
+    return table.astype({column: types.get(column, text) for column in columns})
+
+
+def _paths_among(spectra: Path | list[Path] | list[Spectrum]) -> Path | list[Path] | None:
+    """Return what are files, None if they are spectra."""
+    if isinstance(spectra, Path):
+        return spectra
+    return [path for path in spectra if isinstance(path, Path)] or None
+
+
+def _all_read(spectra: Path | list[Path] | list[Spectrum]) -> list[Spectrum]:
+    """Return the spectra of files, or those that are given."""
+    paths = [spectra] if isinstance(spectra, Path) else spectra
+    return [
+        spectrum
+        for each in paths
+        for spectrum in (_read(each) if isinstance(each, Path) else [each])
+    ]
 
 
 def _read(path: Path) -> list[Spectrum]:

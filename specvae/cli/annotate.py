@@ -30,12 +30,12 @@ from specvae.cli.ranking import (
     Ranking,
     ranking_options,
     require_ranked,
-    spectra_files,
     tell_reading,
 )
 from specvae.counting import counted
 from specvae.interruption import telling
 from specvae.sources import Stamps, name_of_source
+from specvae.spectra.folders import spectra_files
 
 if TYPE_CHECKING:
     from specvae.annotation.output.journal import RunJournal

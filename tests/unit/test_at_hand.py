@@ -172,25 +172,38 @@ def test_errors_do_not_name_the_copy() -> None:
 def test_spectra_of_all_kinds() -> None:
     one = spectrum_of(CAFFEINE, 50.0, 60.0)
     for given in (one, [one], (one,), iter([one]), pd.Series([one])):
-        with given_spectra(given) as spectra:
+        with given_spectra(given, print) as spectra:
             assert spectra == [one]
-    with given_spectra(io.StringIO("BEGIN IONS\n")) as path:
+    with given_spectra(io.StringIO("BEGIN IONS\n"), print) as path:
         assert isinstance(path, Path)
         assert path.read_text(encoding="utf-8") == "BEGIN IONS\n"
     assert not path.exists()
 
 
+def test_spectra_of_several_files(tmp_path: Path) -> None:
+    """As in the command: files, folders, and whatever yields them."""
+    files = [tmp_path / "a.mgf", tmp_path / "b.mgf"]
+    for file in files:
+        file.write_text("BEGIN IONS\n", encoding="utf-8")
+    for given in (files, list(map(str, files)), set(files), tmp_path, [tmp_path], iter(files)):
+        with given_spectra(given, print) as found:
+            assert found == files
+    with given_spectra([files[1]], print) as found:
+        assert found == [files[1]]
+
+
 @pytest.mark.parametrize(
     ("spectra", "said"),
     [
-        (3, "spectra: found 3, wanted a path, an open file, or spectra of specvae or matchms"),
+        (3, "spectra: found 3, wanted a path, several, an open file, or spectra of"),
         ({"a": 1}, "spectra: found dict, wanted a path"),
         ("", "spectra: found '', wanted a path"),
         (b"q.mgf", "spectra: found b'q.mgf', wanted a path"),
-        (["q.mgf"], "spectrum 1: found str, wanted a Spectrum of specvae or matchms"),
+        (["q.mgf", 3], "spectra 2: found 3, wanted a path"),
+        ([Path("q.mgf"), "./q.mgf"], r"q.mgf: is there twice among the files of queries"),
         (np.array(1.0), "spectrum 1: found ndarray, wanted"),
     ],
 )
 def test_what_is_no_spectrum_is_one_line(spectra: Any, said: str) -> None:  # noqa: ANN401
-    with pytest.raises(InputError, match=said), given_spectra(spectra):
+    with pytest.raises(InputError, match=said), given_spectra(spectra, print):
         pass

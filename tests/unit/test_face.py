@@ -63,6 +63,27 @@ def test_a_table_has_the_columns_of_the_command(model: specvae.Model, folder: Pa
     assert table.equals(again)
 
 
+def test_several_files_are_one_run(model: specvae.Model, folder: Path, tmp_path: Path) -> None:
+    """As of the command: the column file names the file of each query."""
+    one, other = (tmp_path / name for name in ("one.msp", "other.msp"))
+    write_library(one, STRUCTURES[:3], n_each=2)
+    write_library(other, STRUCTURES[2:5], n_each=1)
+    table = model.annotate([str(one), other], folder / "cands.csv", n_jobs=1)
+    assert tuple(table.columns) == (*COLUMNS, "file")
+    assert table.groupby("file", sort=False)["query_id"].nunique().to_dict() == {
+        str(one): 6,
+        str(other): 3,
+    }
+    queries = table.attrs["provenance"]["inputs"]["queries"]
+    assert [file["path"] for file in queries] == [str(one), str(other)]
+    assert table.equals(model.annotate(tmp_path, folder / "cands.csv", n_jobs=1))
+    alone = model.annotate([other], folder / "cands.csv", n_jobs=1)
+    assert set(alone["file"]) == {str(other)}
+    assert model.predict([one, other]).shape[0] == 9
+    assert np.array_equal(model.embed([one, other])[6:], model.embed(other))
+    assert len(specvae.read_spectra(tmp_path)) == 9
+
+
 @pytest.mark.parametrize("n", [0, 1])
 def test_columns_have_the_same_types_whatever_is_missing(
     model: specvae.Model, folder: Path, n: int

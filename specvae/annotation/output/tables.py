@@ -93,7 +93,7 @@ def write_annotations(
     """
     if format in _DELIMITERS:
         columns = COLUMNS if files is None else (*COLUMNS, FILE_COLUMN)
-        _write_rows(_with_file(results, files), columns, stream, _DELIMITERS[format])
+        _write_rows(all_rows(results, files), columns, stream, _DELIMITERS[format])
     elif format == "jsonl":
         _write_json_lines(results, stream, files)
     elif format == "mztab":
@@ -191,9 +191,10 @@ def _paired(
     return zip(results, files, strict=True)
 
 
-def _with_file(
+def all_rows(
     results: Iterable[QueryResult], files: Iterable[str] | None
 ) -> Iterator[dict[str, Cell]]:
+    """Yield the rows of a table, with the file of each query where there are several."""
     for result, file in _paired(results, files):
         for row in rows(result):
             yield row if file is None else {**row, FILE_COLUMN: file}

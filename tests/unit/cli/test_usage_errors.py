@@ -17,10 +17,10 @@ from specvae.cli.embed import embed
 from specvae.cli.fingerprint import fingerprint
 from specvae.cli.main import main
 from specvae.cli.options import INPUT, INPUT_FILE
-from specvae.cli.ranking import spectra_files
 from specvae.errors import ConfigError, InputError
 from specvae.files import atomic_path
 from specvae.report import ReadReport
+from specvae.spectra.folders import spectra_files
 from specvae.spectra.read import read_spectra
 
 
