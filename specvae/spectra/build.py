@@ -476,6 +476,7 @@ def _sorted(*texts: str | None) -> tuple[str | None, str | None, str | None]:
 
 _MINUTE = 60.0  # s
 _LONG_RUN = 100 * _MINUTE  # few runs are longer; a longer time was probably stated in seconds
+_DEAD_TIME = 30.0  # s; little is eluted earlier, so that a shorter time is probably in minutes
 _BARE_NUMBER = re.compile(r"\s*[\d.]+\s*")
 
 
@@ -500,9 +501,11 @@ def _retention_time(record: Record, style: Style) -> tuple[float | None, tuple[s
     ):
         if (text := record.fields.get(name)) is not None:
             time = parse_retention_time(text, seconds_per_unit)
-            is_long = time is not None and time > _LONG_RUN and seconds_per_unit == _MINUTE
-            if is_long and name == "retention_time" and _BARE_NUMBER.fullmatch(text) is not None:
-                return time, (Note.TIME_IN_MINUTES.about(text),)
+            if time and name == "retention_time" and _BARE_NUMBER.fullmatch(text) is not None:
+                if seconds_per_unit == _MINUTE and time > _LONG_RUN:
+                    return time, (Note.TIME_IN_MINUTES.about(text),)
+                if style.seconds_per_rt_unit == 1 and time < _DEAD_TIME:
+                    return time, (Note.TIME_IN_SECONDS.about(text),)
             if time is not None or text.lstrip().startswith("-") or not any(map(str.isdigit, text)):
                 return time, ()
             return None, (Note.TIME_NOT_UNDERSTOOD.about(text),)

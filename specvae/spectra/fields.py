@@ -73,6 +73,11 @@ def collect_lines(keys: tuple[str, ...], values: Sequence[str]) -> Record:
 
     A comment counts where no line of the record gives the field.
     """
+    if any("np." in value for value in values):
+        values = [
+            value if field_of(key) is None else _NUMPY_SCALAR.sub(r"\1", value)
+            for key, value in zip(keys, values, strict=True)
+        ]
     plan = _plan(keys)
     for place, name in plan.unsure:
         if _says_more(name, values[place]):
@@ -103,6 +108,9 @@ def collect_lines(keys: tuple[str, ...], values: Sequence[str]) -> Record:
     )
     return Record(fields, {key: "\n".join(texts) for key, texts in metadata.items()}, tuple(notes))
 
+
+# How numpy 2 shows its numbers, where a program writes what Python shows: "np.float64(195.0877)".
+_NUMPY_SCALAR = re.compile(r"\bnp\.[a-z]{3,7}\d{0,3}_?\(['\"]?([^()'\"]*)['\"]?\)")
 
 # Comments also speak of formulas that are predicted, or peaks that are annotated in silico.
 _PREDICTION = re.compile(

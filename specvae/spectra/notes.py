@@ -41,6 +41,7 @@ class Note(StrEnum):
     LOWEST_CHARGE = "several charges stated, the lowest taken"
     TIME_NOT_UNDERSTOOD = "retention time not understood"
     TIME_IN_MINUTES = "retention time without a unit taken as minutes"
+    TIME_IN_SECONDS = "retention time without a unit taken as seconds"
     ISOTOPE = "precursor stated to be an isotope peak"
     PREDICTED = "predicted, not measured"
     NO_COLLISIONS = "fragmented by electrons or light, not by collisions"

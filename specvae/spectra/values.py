@@ -404,12 +404,14 @@ _IN_HOURS = re.compile(  # 1 h 2 min
 )
 _UNCLEAR_COMMA = re.compile(r"(?:\d{1,2}\.\d{3}|\d+),\d+\D*")  # a decimal comma, or two times
 _TIME_IN_THOUSANDS = re.compile(r"\s*[1-9]\d?[,\s]\d{3}\.\d+(?!\d)")  # 1,234.5
-_UNIT = re.compile(r"\b(min|ms\b|m\b|msec|milli|sec|s\b|h\b|hours?\b|hrs?\b)", re.IGNORECASE)
+_UNIT = re.compile(
+    r"(?<![A-Za-z])(min|ms\b|m\b|msec|milli|sec|s\b|h\b|hours?\b|hrs?\b)", re.IGNORECASE
+)
 _SECONDS_OF_UNIT = (("ms", 1e-3), ("milli", 1e-3), ("m", 60.0), ("h", 3600.0), ("s", 1.0))
 
 
 _OF_PARTS = (_ISO_TIME, _CLOCK, _IN_WORDS, _IN_HOURS)
-_OTHER_UNIT = re.compile(r"\s*['\"A-Za-z]")
+_OTHER_UNIT = re.compile(r"\s*['\"A-Za-z_]")
 
 
 @lru_cache(maxsize=4096)

@@ -522,6 +522,46 @@ def test_the_unit_of_a_retention_time_in_msp(
     assert spectrum.notes == notes
 
 
+@pytest.mark.parametrize(
+    ("line", "seconds", "is_noted"),
+    [
+        ("RT=12.5", 12.5, True),
+        ("RETENTION_TIME=12.5", 12.5, True),
+        ("RETENTIONTIME=12.5 s", 12.5, False),
+        ("RETENTIONTIME=12.5_min", 750.0, False),
+        ("RTINSECONDS=12.5", 12.5, False),
+        ("RT=750", 750.0, False),
+    ],
+)
+def test_the_unit_of_a_retention_time_in_mgf(
+    tmp_path: Path, line: str, seconds: float, is_noted: bool
+) -> None:
+    content = mgf_record("a", "CHARGE=1+", line)
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", content)
+    assert spectrum.retention_time == pytest.approx(seconds)
+    note = "retention time without a unit taken as seconds (12.5)"
+    assert spectrum.notes == (note,) * is_noted
+
+
+def test_numbers_as_numpy_shows_them(tmp_path: Path) -> None:
+    """As matchms writes them: such charges cost their records, and times were lost."""
+    lines = (
+        "CHARGE=np.int64(-1)",
+        "RTINSECONDS=np.float64(121.25)",
+        "MSLEVEL=np.int64(2)",
+        "IONMODE=np.str_('negative')",
+        "PEAK_COMMENTS={np.float64(50.5): 'a'}",
+    )
+    content = mgf_record("a", *lines).replace(
+        "PEPMASS=", "PEPMASS=(np.float64(353.0878), None)\nX="
+    )
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", content)
+    assert (spectrum.precursor_mz, spectrum.charge) == (353.0878, -1)
+    assert (spectrum.ion_mode, spectrum.ms_level, spectrum.notes) == ("negative", 2, ())
+    assert spectrum.retention_time == 121.25
+    assert spectrum.metadata["PEAK_COMMENTS"] == "{np.float64(50.5): 'a'}"
+
+
 def test_the_three_energies_of_cfm_id(tmp_path: Path) -> None:
     content = "".join(
         msp_record(name).replace("Num Peaks", f"{line}\nIon_mode: -ve\nNum Peaks")
