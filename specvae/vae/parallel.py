@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -154,7 +154,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
     Raises
     ------
     TrainingError
-        If they do not find one another.
+        If they do not find one another, and within, if another one is gone.
     """
     processes = started_by_torchrun()
     if processes.n == 1:
@@ -173,5 +173,22 @@ def joined(device: torch.device) -> Iterator[Processes]:
         ) from None
     try:
         yield processes
+    except RuntimeError as error:
+        if not isinstance(error, distributed.DistError) and not _OF_GLOO.search(str(error)):
+            raise
+        raise TrainingError(
+            f"process {processes.rank} of {processes.n} has lost another one, which says why it "
+            f"ended, or was killed: {_first_sentence(error)}; it can be resumed from its last state"
+        ) from None
     finally:
-        distributed.destroy_process_group()
+        with suppress(RuntimeError):  # of a process that is gone
+            distributed.destroy_process_group()
+
+
+_OF_GLOO = re.compile(r"\bgloo\b")  # whose errors have no class of their own
+_PLACE_IN_SOURCE = re.compile(r"^\[\S+:\d+\] ")
+
+
+def _first_sentence(error: RuntimeError) -> str:
+    line = str(error).strip().partition("\n")[0]
+    return _PLACE_IN_SOURCE.sub("", line).partition(". ")[0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from vae_examples import small_batch, small_model, small_source
 
 from specvae.errors import ConfigError, TrainingError
@@ -184,6 +186,55 @@ def test_processes_that_cannot_meet_are_told(monkeypatch: pytest.MonkeyPatch) ->
         joined(torch.device("cpu")),
     ):
         pass
+
+
+LOSES_ANOTHER = """
+import os, signal, sys
+import torch
+from specvae.errors import TrainingError
+from specvae.vae.parallel import joined
+
+try:
+    with joined(torch.device("cpu")) as processes:
+        processes.wait()
+        if processes.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        while True:
+            processes.mean(torch.ones(3))
+except TrainingError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
+def test_a_process_that_is_killed_is_told_by_the_others() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", LOSES_ANOTHER],
+            env=os.environ | place | {"RANK": str(rank), "WORLD_SIZE": "2"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=100)[0] for process in started]
+    assert said[0].startswith("process 0 of 2 has lost another one, which says why it ended, or ")
+    assert said[0].endswith("; it can be resumed from its last state\n")
+    assert "[/" not in said[0]
+    assert said[0].count("\n") == 1
+
+
+def test_other_errors_of_processes_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("init_process_group", "destroy_process_group"):
+        monkeypatch.setattr(distributed, name, lambda *_: None)
+    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", **place}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RuntimeError, match="of mine"), joined(torch.device("cpu")):
+        raise RuntimeError("a defect of mine")
 
 
 FORKS = """
