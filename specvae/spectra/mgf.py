@@ -13,7 +13,7 @@ from specvae.spectra.build import Style, identify, make_spectrum
 from specvae.spectra.fields import Record, collect
 from specvae.spectra.keys import field_of
 from specvae.spectra.lines import LineSource, decode
-from specvae.spectra.peaks import Peaks, parse_peaks
+from specvae.spectra.peaks import Peaks, names_columns, parse_peaks
 from specvae.spectra.records import RecordLines, read_or_skip, with_peaks
 from specvae.spectra.spectrum import Spectrum
 from specvae.spectra.values import RejectedRecordError, parse_count
@@ -37,6 +37,10 @@ _ENDS_PEAKS = re.compile(rb"(?<=[ \t;,])END[ \t_-]*IONS[ \t;]*$", re.IGNORECASE)
 _TWO_NUMBERS = re.compile(rb"[\d.]+[\s,;]+[\d.]")
 _UPPER_KEY = re.compile(rb"[ \t]+(?=[A-Z][A-Z_]{1,30}=)")
 _OTHER_KEY = re.compile(rb"[^\s=]*[A-Za-z][^\s=]*[ \t]*=")  # "1/K0=0.85" (MSFragger)
+# Fields whose values are no free text, so that what follows behind a blank may be another field.
+_OF_ONE_VALUE = frozenset(
+    {"precursor_mz", "charge", "ms_level", "ion_mode", "adduct", "rt_seconds", "rt_minutes"}
+)
 _COMMENT_MARKS = (b"#", b";", b"!", b"/")
 
 
@@ -46,6 +50,19 @@ class _MgfLines(RecordLines):
 
     inherited: list[bytes] = field(default_factory=list)
     fault: str = ""  # why the record is incomplete
+
+    def add(self, line: bytes) -> None:
+        """Add a field, a peak, or the rest of a value that began in the line above."""
+        pair = _as_pair(line)
+        if pair is not None or self._goes_on(line):
+            self.header.append(pair or line)
+        else:
+            self.peaks.append(line)
+
+    def _goes_on(self, line: bytes) -> bool:
+        if self.peaks or not self.header or not line[:1].isalpha() or names_columns(line):
+            return False
+        return field_of(decode(self.header[-1].partition(b"=")[0])) not in _OF_ONE_VALUE
 
 
 class _Cutter:
@@ -84,8 +101,7 @@ class _Cutter:
                     self.take(number, rest)
                 return ended
         if self.open is not None:
-            pair = _as_pair(line)
-            (self.open.peaks if pair is None else self.open.header).append(pair or line)
+            self.open.add(line)
         elif b"=" in line:
             self._before.append(line)
         else:
@@ -167,17 +183,18 @@ def _records(source: LineSource) -> Iterator[_MgfLines]:
 
 
 def _pairs(lines: list[bytes]) -> list[tuple[str, str]]:
-    split = (line.partition("=") for line in decode(b"\n".join(lines)).split("\n"))
-    pairs = [(key.strip(), value.strip()) for key, equals, value in split if equals]
+    pairs: list[tuple[str, str]] = []
+    for line in decode(b"\n".join(lines)).split("\n"):
+        key, equals, value = line.partition("=")
+        if equals:
+            pairs.append((key.strip(), value.strip()))
+        elif pairs:  # it goes on with the value above it
+            pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]} {line}")
     if any("=" in value for _, value in pairs):
         pairs = [one for pair in pairs for one in _taken_apart(*pair)]
     return pairs
 
 
-# Fields whose values are no free text, so that what follows behind a blank may be another field.
-_OF_ONE_VALUE = frozenset(
-    {"precursor_mz", "charge", "ms_level", "ion_mode", "adduct", "rt_seconds", "rt_minutes"}
-)
 _ANOTHER_KEY = re.compile(r"[\s,;]+(?=[A-Za-z][A-Za-z_]{1,30}=)")
 
 

@@ -69,9 +69,14 @@ _BLANK_IN_THOUSANDS = re.compile(rb"(?<=\d)(?:\xc2?\xa0|\xe2\x80[\xaf\x89])(?=\d
 _TWO_COLUMNS = re.compile(rb"\d[ \t;]+\d")
 
 
+def names_columns(line: bytes) -> bool:
+    """Return whether a line has names of columns, as may stand above a peak list."""
+    return _HEAD.fullmatch(line) is not None
+
+
 def _plain_lines(lines: Sequence[bytes]) -> list[bytes]:
     """Return the lines of a peak list without names of columns, percent signs and thousands."""
-    if lines and _HEAD.fullmatch(lines[0]) is not None:
+    if lines and names_columns(lines[0]):
         lines = lines[1:]
     plain = []
     for line in lines:

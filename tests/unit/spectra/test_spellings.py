@@ -543,6 +543,36 @@ def test_the_unit_of_a_retention_time_in_mgf(
     assert spectrum.notes == (note,) * is_noted
 
 
+def test_a_value_of_mgf_that_goes_on_in_the_next_line(tmp_path: Path) -> None:
+    """Such a line was taken for a peak that cannot be read."""
+    content = "".join(
+        mgf_record("a", "NAME=caffeine,", line, "CHARGE=1+") + mgf_record("b")
+        for line in ("a purine", "trimethylated\nand more")
+    )
+    spectra, skips, _ = read_bytes(tmp_path, "x.mgf", content)
+    assert not skips
+    assert [spectrum.name for spectrum in spectra] == [
+        "caffeine, a purine",
+        None,
+        "caffeine, trimethylated and more",
+        None,
+    ]
+    assert all(spectrum.mz.size == spectra[0].mz.size for spectrum in spectra)
+
+
+def test_words_below_a_number_or_among_the_peaks_of_mgf_are_told(tmp_path: Path) -> None:
+    for content in (
+        mgf_record("a", "CHARGE=1+", "words"),
+        mgf_record("a").replace("END IONS", "words\nEND IONS"),
+    ):
+        spectra, skips, _ = read_bytes(tmp_path, "x.mgf", content)
+        assert not spectra
+        assert [skip.reason for skip in skips] == [Reason.BAD_PEAK]
+    headed = mgf_record("a", "NAME=caffeine", "m/z intensity")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", headed)
+    assert spectrum.name == "caffeine"
+
+
 def test_numbers_as_numpy_shows_them(tmp_path: Path) -> None:
     """As matchms writes them: such charges cost their records, and times were lost."""
     lines = (
