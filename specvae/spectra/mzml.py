@@ -129,6 +129,8 @@ _OTHER_SPECTRA = frozenset(
         "MS:1000928",  # calibration spectrum, such as that of a lock mass
     }
 )
+_SELECTED_REACTIONS = ("MS:1000581", "MS:1000583")  # CRM and SRM spectrum
+_SRM_OF_FILTER = re.compile(r"\b(?:SRM|CRM) ms", re.IGNORECASE)
 _TYPES: Mapping[str, str] = {
     "MS:1000519": "<i4",
     "MS:1000521": "<f4",
@@ -250,6 +252,10 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
     if precursors and not is_other and level != "1":
         found, notes = _mzml_precursor(precursors, groups, fields["ion_mode"])
         fields |= found
+    if any(term in terms for term in _SELECTED_REACTIONS) or _SRM_OF_FILTER.search(
+        filter_line or ""
+    ):
+        notes = (*notes, Note.FEW_REACTIONS)
     # An array may state a length of its own.
     own = {array.get("arrayLength", "") for terms, array in arrays if _is_of_peaks(terms)}
     n_declared = (own.pop() if len(own) == 1 else "") or element.get("defaultArrayLength", "")
@@ -491,6 +497,7 @@ def _from_bytes(data: bytes, kind: str) -> Numbers:
 
 # msconvert's names of precursor-ion and neutral-loss scans, in which the first quadrupole scans.
 _OTHER_SCANS = frozenset({"q1", "q3", "calibration"})
+_REACTIONS = frozenset({"srm", "crm", "mrm"})
 
 
 def _mzxml_scan(element: Element) -> _Scan:
@@ -506,6 +513,9 @@ def _mzxml_scan(element: Element) -> _Scan:
     if width > _WIDEST_WINDOW and precursors:
         notes = (Note.WIDE_WINDOW.about(f"{width:g} Th around {precursors[0]}"),)
         precursors = []
+    scan_type = element.get("scanType", "").strip().lower()
+    if scan_type in _REACTIONS or _SRM_OF_FILTER.search(element.get("filterLine", "")):
+        notes = (*notes, Note.FEW_REACTIONS)
     energy = element.get("collisionEnergy", "").strip()
     level = element.get("msLevel", "").strip()
     fields = {
@@ -523,7 +533,7 @@ def _mzxml_scan(element: Element) -> _Scan:
     return _Scan(
         {key: value for key, value in fields.items() if value is not None},
         notes,
-        level == "0" or (level != "1" and element.get("scanType", "").lower() in _OTHER_SCANS),
+        level == "0" or (level != "1" and scan_type in _OTHER_SCANS),
         lambda: _mzxml_peaks(parts, element.get("peaksCount", "")),
     )
 

@@ -39,6 +39,7 @@ class Note(StrEnum):
     TWO_SIGNS = "charge with two signs, the one in front taken"
     SEVERAL_CHARGES = "several charges stated, none taken"
     LOWEST_CHARGE = "several charges stated, the lowest taken"
+    FEW_REACTIONS = "of selected reactions, other fragments were not looked for"
     TIME_NOT_UNDERSTOOD = "retention time not understood"
     TIME_IN_MINUTES = "retention time without a unit taken as minutes"
     TIME_IN_SECONDS = "retention time without a unit taken as seconds"

@@ -195,6 +195,22 @@ def test_scan_types_of_mzxml(tmp_path: Path, kind: str) -> None:
     assert [skip.reason for skip in skips] == [Reason.OTHER_SPECTRUM] * (not of_fragments)
 
 
+def test_selected_reactions_are_no_scan_of_all_fragments(tmp_path: Path) -> None:
+    note = ("of selected reactions, other fragments were not looked for",)
+    scans = [
+        scan(term("1000511", 2)),
+        scan(term("1000511", 2) + term("1000583")),
+        scan(term("1000511", 2) + term("1000512", "+ p ESI SRM ms2 195.088 [138.065-138.067]")),
+    ]
+    spectra, _, _ = read_bytes(tmp_path, "x.mzML", mzml_file(scans))
+    assert [spectrum.notes for spectrum in spectra] == [(), note, note]
+    one_scan = _mzxml_scan("<precursorMz>195.0877")
+    kinds = ('scanType="Full" ', 'scanType="MRM" ', 'filterLine="+ c ESI SRM ms2 195.088" ')
+    content = mzxml_file([one_scan.replace("<scan ", f"<scan {kind}", 1) for kind in kinds])
+    spectra, _, _ = read_bytes(tmp_path, "x.mzXML", content)
+    assert [spectrum.notes for spectrum in spectra] == [(), note, note]
+
+
 def test_terms_by_reference_to_a_group(tmp_path: Path) -> None:
     group = (
         '<referenceableParamGroupList><referenceableParamGroup id="g">'
