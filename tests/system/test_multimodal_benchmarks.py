@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from conftest import run_specvae
 from image_files import draw_nothing, narrow_judges, write_mnist, write_svhn
 from PIL import Image
-from specvae_bench.paper import commands, images, text_tasks
+from specvae_bench.paper import commands, images, multivae_peer, text_tasks
 from specvae_bench.paper.pictures import draw_epochs
 from specvae_bench.paper.report import report, require_own_report, wide_table
 from specvae_bench.paper.report import table as report_table
@@ -268,7 +268,8 @@ def test_a_report_replaces_no_file_of_others(name: str, tmp_path: Path) -> None:
     (tmp_path / "epochs.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (tmp_path / "table.md").write_text("| model | supervision | epochs |\n", encoding="utf-8")
     require_own_report(tmp_path)
-    (tmp_path / "speed.json").write_text("{}", encoding="utf-8")
+    of_gpu = {"device": {"name": "cpu"}, "date": "2026-11-29"}
+    (tmp_path / "speed.json").write_text(json.dumps(of_gpu), encoding="utf-8")
     bench(report, tmp_path)
     (tmp_path / "tables.md").write_text("# Mine\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"tables\.md: is no result of an earlier run"):
@@ -373,7 +374,10 @@ def test_runs_that_differ_in_more_than_the_seed_have_rows_of_their_own(
     assert "key 'settings' is missing" in str(done.exception)
 
 
-def test_mistakes_are_told_before_any_training(data: Path, cache: Path, tmp_path: Path) -> None:
+def test_mistakes_are_told_before_any_training(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "oracles"
     arguments = ("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK)
 
     def refused(*options: str) -> Exception:
@@ -397,16 +401,26 @@ def test_mistakes_are_told_before_any_training(data: Path, cache: Path, tmp_path
         )
         assert done.exit_code == 2
         assert message in done.output
-    error = refused("--model-kind", "jmvae", "--model-kind", "svae", "--trainer", "multivae")
+    error = refused("--model-kind", "svae", "--trainer", "multivae")
     assert isinstance(error, ConfigError)
     assert "no counterpart" in str(error)
+    monkeypatch.setattr(multivae_peer, "find_spec", lambda _: None)
+    error = refused("--model-kind", "svae", "--model-kind", "jmvae", "--trainer", "multivae")
+    assert "no counterpart" in str(error)
+    error = refused("--model-kind", "jmvae", "--trainer", "multivae")
+    assert "multivae is not installed" in str(error)
     assert not list(tmp_path.rglob("result.json"))
+    assert not cache.exists()
     bench(commands.mnist_split, *arguments)
     # Another kind in the same folder would mix two runs, and so would another trainer.
     for mistake in (("--model-kind", "vaevae"), ("--seed", "1"), ("--unpaired", "rest")):
         error = refused(*mistake)
         assert isinstance(error, ConfigError)
         assert "holds another run" in str(error)
+    error = refused("--limit", "5")
+    assert f"{tmp_path}: holds a run with other data; choose another folder" in str(error)
+    error = refused("--oracle-epochs", "2")
+    assert f"{tmp_path}: holds a run with other oracles; choose another folder" in str(error)
     (tmp_path / "result.json").unlink()
     assert isinstance(refused("--model-kind", "vaevae"), TrainingError)
     done = CliRunner().invoke(report, [str(empty)])

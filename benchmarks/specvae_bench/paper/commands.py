@@ -142,8 +142,8 @@ _OPTIONS = (
         type=Choice(["specvae", "multivae"]),
         default="specvae",
         show_default=True,
-        help="multivae: the same networks, trained by the peer (jmvae, mvae, mmvae; on the CPU; "
-        "extra 'peers').",
+        help="multivae: the same networks, trained by the peer (jmvae, mvae, mmvae, mmvae-iwae; on "
+        "the CPU; extra 'peers').",
     ),
     click.option(
         "--limit",
@@ -271,6 +271,9 @@ def _execute(experiment: str, options: Mapping[str, Any]) -> None:
         )
     }
     runs = _runs(kinds or ("svae",), options["levels"], options["seeds"], shared)
+    # What does not fit is said at once, not after oracles are trained, nor after the first run.
+    for each in runs:
+        each.require_possible()
     folders = [output / run.folder if len(runs) > 1 else output for run in runs]
     device = pick_device(options["device"])
     require_own_report(output)
@@ -281,7 +284,6 @@ def _execute(experiment: str, options: Mapping[str, Any]) -> None:
             options["data"], cache, options["limit"], options["oracle_epochs"], device, console
         )
     )
-    # What does not fit is said before the first run, not after hours.
     require_benchmark(output, task.experiment.name)
     for settings, folder in zip(runs, folders, strict=True):
         require_own(task, settings, folder)

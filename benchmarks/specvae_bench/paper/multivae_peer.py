@@ -40,6 +40,7 @@ from torch.distributions import Distribution
 
 from specvae.errors import ConfigError
 from specvae.vae.config import ModelConfig, ObjectiveConfig, OptimConfig
+from specvae.vae.kinds import Kind
 from specvae.vae.model import MultimodalVAE
 
 # Keeps the operators declared by _import_torchvision; torch forgets them with this object.
@@ -65,11 +66,14 @@ def _import_torchvision() -> None:
         import_module("torchvision")
 
 
+_NOT_INSTALLED = "multivae is not installed; pip install 'specvae[peers]' brings it"
+
+
 @cache
 def _multivae() -> ModuleType:
     """Return the module that imports multivae; without it a ConfigError says how to get it."""
     if find_spec("multivae") is None:
-        raise ConfigError("multivae is not installed; pip install 'specvae[peers]' brings it")
+        raise ConfigError(_NOT_INSTALLED)
     _import_torchvision()
     return import_module("specvae_bench.paper.multivae_networks")
 
@@ -134,6 +138,16 @@ _POSTERIOR_OF = {
     "iwae": "mixture",
     "dreg": "mixture",
 }
+
+
+def require_peer(kind: Kind) -> None:
+    """Raise a ConfigError if multivae has no counterpart of a model kind, or is not installed."""
+    if _POSTERIOR_OF.get(kind.loss) != kind.posterior:
+        raise ConfigError(
+            f"multivae has no counterpart: loss '{kind.loss}' on posterior '{kind.posterior}'"
+        )
+    if find_spec("multivae") is None:
+        raise ConfigError(_NOT_INSTALLED)
 
 
 def require_counterpart(config: ModelConfig, objective: ObjectiveConfig) -> None:

@@ -87,28 +87,48 @@ class RunSettings:
     subset_targets: SubsetTargets = "given"
     trainer: Trainer = "specvae"
 
+    @property
+    def pairs_only(self) -> bool:
+        """Whether unpaired examples cannot be learned from."""
+        return not MODEL_KINDS[self.kind].learns_from_unpaired or self.trainer == "multivae"
+
+    def require_possible(self) -> None:
+        """Refuse what cannot be done in any experiment.
+
+        Raises
+        ------
+        ConfigError
+            If unpaired examples are asked for and the kind cannot learn from them, or multivae has
+            no such kind, is not installed, or is to train in bfloat16.
+        """
+        if self.pairs_only and self.unpaired not in (None, "none"):
+            who = f"model kind {self.kind}" if self.trainer == "specvae" else "multivae's trainer"
+            raise ConfigError(
+                f"{who} learns from pairs only; it cannot stream unpaired examples "
+                f"('{self.unpaired}'), wanted 'none'"
+            )
+        if self.trainer == "multivae":
+            from specvae_bench.paper.multivae_peer import require_peer
+
+            if self.amp:
+                raise ConfigError("multivae's trainer knows no bfloat16; leave --amp out")
+            require_peer(MODEL_KINDS[self.kind])
+
     def filled(self, task: Task) -> RunSettings:
         """Return the settings with the experiment's values in place of None.
 
         Raises
         ------
         ConfigError
-            If unpaired examples are asked for and the kind cannot learn from them, or multivae has
-            no counterpart or is to train in bfloat16.
+            As of `require_possible`, or if multivae has no counterpart.
         """
+        self.require_possible()
         experiment, kind = task.experiment, MODEL_KINDS[self.kind]
-        pairs_only = not kind.learns_from_unpaired or self.trainer == "multivae"
-        if pairs_only and self.unpaired not in (None, "none"):
-            who = f"model kind {self.kind}" if self.trainer == "specvae" else "multivae's trainer"
-            raise ConfigError(
-                f"{who} learns from pairs only; it cannot stream unpaired examples "
-                f"('{self.unpaired}'), wanted 'none'"
-            )
         rate = experiment.learning_rates.get(self.kind, experiment.learning_rate)
         filled = replace(
             self,
             n_samples=self.n_samples or kind.n_samples,
-            unpaired=self.unpaired or ("none" if pairs_only else "all"),
+            unpaired=self.unpaired or ("none" if self.pairs_only else "all"),
             variance=self.variance
             or experiment.model_config(self.kind, self.prior_expert).variance,
             epochs=self.epochs or experiment.epochs,
@@ -118,8 +138,6 @@ class RunSettings:
         if self.trainer == "multivae":
             from specvae_bench.paper.multivae_peer import require_counterpart
 
-            if self.amp:
-                raise ConfigError("multivae's trainer knows no bfloat16; leave --amp out")
             config = experiment.model_config(self.kind, self.prior_expert, self.variance)
             require_counterpart(config, filled.objective(experiment))
         return filled
@@ -175,7 +193,8 @@ def finished(task: Task, settings: RunSettings, folder: Path) -> dict[str, Any] 
 def require_own(task: Task, settings: RunSettings, folder: Path) -> None:
     """Refuse settings that do not fit the task, and a folder with files of another run or others.
 
-    A run of other epochs is the same run.
+    A run of other epochs is the same run. One on other data, or whose epochs others have judged, is
+    another one.
 
     Raises
     ------
@@ -203,6 +222,24 @@ def require_own(task: Task, settings: RunSettings, folder: Path) -> None:
                 f"{folder}: holds another run, its {key} is {found[key]}, wanted {value}; choose "
                 "another folder"
             )
+    described = _of_data(json.loads(json.dumps(task.describe())))
+    for key, value in _of_data(result).items():
+        if key in described and described[key] != value:
+            raise ConfigError(f"{folder}: holds a run with other {key}; choose another folder")
+
+
+def _of_data(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a result says of its data and of what judged them.
+
+    Judges that were trained again on the same data, by the same settings, are the same.
+    """
+    found = {key: result[key] for key in ("data", "vocabulary", "metric") if key in result}
+    if "oracles" in result:
+        found["oracles"] = {
+            name: {key: card.get(key) for key in ("settings", "train_sha256", "image_shape")}
+            for name, card in result["oracles"].items()
+        }
+    return found
 
 
 def run(
