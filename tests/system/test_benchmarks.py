@@ -250,3 +250,23 @@ def test_speed_reports_ratios(library: Path, tmp_path: Path) -> None:
     assert searched["peak_mib"] > 0
     assert (wide["ppm"], wide["queries"]) == (200.0, 300)
     assert output.with_suffix(".png").stat().st_size > 0
+
+
+def test_speed_refuses_what_it_cannot_measure(library: Path, tmp_path: Path) -> None:
+    def refused(*options: object, code: int = 1) -> str:
+        return run_specvae("bench", "speed", *options, "-o", tmp_path / "s.json", code=code).stderr
+
+    read = ("--part", "read_msp", "--spectra")
+    (tmp_path / "bad.msp.gz").write_bytes(gzip.compress(library.read_bytes())[:200])
+    assert "bad.msp.gz: cannot be decompressed (" in refused(*read, tmp_path / "bad.msp.gz")
+    (tmp_path / "table.csv").write_text("smiles\nCCO\n")
+    wanted = f"specvae: {tmp_path}/table.csv: no line reads Name: or Num Peaks:"
+    assert wanted in refused(*read, tmp_path / "table.csv")
+    missing = refused("--part", "fragments", "--candidates", tmp_path / "none.csv")
+    assert f"{tmp_path}/none.csv: no such file" in missing
+    usage = refused("--part", "start", "--mnist", tmp_path, code=2)
+    assert "--mnist is for --part epochs, which is not measured." in usage
+    (tmp_path / "s.png").write_text("mine")
+    foreign = refused("--part", "pools", "--pool-rows", 100)
+    assert f"{tmp_path}/s.png: is no result of an earlier run, and would be replaced" in foreign
+    assert not (tmp_path / "s.json").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
 import statistics
@@ -10,18 +9,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
 from specvae.cli.options import INPUT, NumberRange, WholeRange
+from specvae.compression import DECOMPRESSION_ERRORS, open_decompressed
 from specvae.errors import InputError
-from specvae_bench.options import require_results
+from specvae.sources import no_such_file
+from specvae_bench.options import require_own_head, require_results
 
 # One pass over a file in a process of its own; prints spectra, seconds and peak memory (KiB).
 _READ_SCRIPT = """
@@ -48,6 +50,14 @@ PARTS = (
     "start", "read_msp", "sparse_layer", "fingerprints", "comparisons", "fragments", "epochs",
     "pools",
 )  # fmt: skip
+# Options that are of one part alone.
+_OF_PARTS = {
+    "read_msp": ("spectra", "read_repeats"),
+    "fragments": ("candidates",),
+    "fingerprints": ("structures",),
+    "epochs": ("mnist",),
+    "pools": ("pool_rows", "pool_queries", "pool_ppm", "keep_pool"),
+}
 _ON_REQUEST = ("read_msp", "pools")  # need a file, or gigabytes
 
 
@@ -57,9 +67,11 @@ _ON_REQUEST = ("read_msp", "pools")  # need a file, or gigabytes
     "parts",
     type=Choice(PARTS),
     multiple=True,
-    help="What to measure (repeatable).  [default: all]",
+    help="What to measure (repeatable).  [default: all but pools; read_msp with --spectra only]",
 )
-@click.option("--spectra", type=INPUT, default=None, help="An .msp or .msp.gz, for read_msp.")
+@click.option(
+    "--spectra", type=INPUT, default=None, help="An MSP file, compressed or not, for read_msp."
+)
 @click.option(
     "--candidates",
     type=INPUT,
@@ -160,7 +172,14 @@ def speed(
     if not parts:
         left_out = _ON_REQUEST if spectra is None else ("pools",)
         chosen = tuple(part for part in PARTS if part not in left_out)
-    require_results(output, output.with_suffix(".png"))
+    plots = [output.with_suffix(".png")] if "pools" in chosen else []
+    require_results(output, *plots)
+    _require_used(chosen)
+    for plot in plots:
+        require_own_head(plot, "Software\0specvae")
+    for path in (spectra, candidates, structures, mnist):
+        if path is not None and not path.exists():
+            raise InputError(f"{path}: {no_such_file(path)}")
     if keep_pool is not None and keep_pool.exists():
         raise InputError(f"{keep_pool}: is there already; --keep-pool names a new file")
 
@@ -199,22 +218,34 @@ def speed(
     click.echo(f"{output}")
 
 
+def _require_used(chosen: Collection[str]) -> None:
+    """Refuse options of parts that are not measured."""
+    context = click.get_current_context()
+    for part, names in _OF_PARTS.items():
+        for name in names:
+            is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+            if is_given and part not in chosen:
+                option = f"--{name.replace('_', '-')}"
+                raise click.UsageError(f"{option} is for --part {part}, which is not measured.")
+
+
 def _one_thread() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def _read(path: Path, repeats: int, console: Console) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as room:
-        plain = path
-        if path.suffix == ".gz":
-            # matchms reads plain files only; decompression is taken out of both times.
-            plain = Path(room) / path.stem
-            with gzip.open(path) as packed, plain.open("wb") as unpacked:
+        # matchms reads plain files only; decompression is taken out of both times.
+        plain = Path(room) / "library.msp"
+        try:
+            with open_decompressed(path) as packed, plain.open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked)
-        return _read_plain(plain, repeats, console)
+        except DECOMPRESSION_ERRORS as error:
+            raise InputError(f"{path}: cannot be decompressed ({error})") from None
+        return _read_plain(path, plain, repeats, console)
 
 
-def _read_plain(path: Path, repeats: int, console: Console) -> dict[str, Any]:
+def _read_plain(source: Path, path: Path, repeats: int, console: Console) -> dict[str, Any]:
     readers = {"specvae": _SPECVAE, "matchms": _MATCHMS}
     runs: dict[str, list[tuple[int, float, float]]] = {name: [] for name in readers}
     for _ in range(repeats):
@@ -225,6 +256,9 @@ def _read_plain(path: Path, repeats: int, console: Console) -> dict[str, Any]:
             )  # fmt: skip
             if done.returncode:
                 reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
+                if name == "specvae":
+                    text = reason[0].removeprefix("specvae.errors.InputError: ")
+                    raise InputError(text.replace(str(path), str(source)))
                 console.log(f"  {name} failed: {reason[0]}")
                 continue
             n, seconds, kib = done.stdout.split()[-3:]

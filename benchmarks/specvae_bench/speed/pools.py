@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fingerprint import log_likelihoods
+from specvae.annotation.output.plots import save_figure
 from specvae.counting import counted
 from specvae.files import atomic_path
 from specvae.masses import ELECTRON_MASS, ISOTOPE_MASSES
@@ -235,9 +236,11 @@ def pool_growth(
         Where the largest pool is left; None: nowhere.
     """
     made, searched = [], []
+    if keep is not None:
+        keep.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=None if keep is None else keep.parent) as room:
         folder = Path(room)
-        for n in sorted(n_rows):
+        for n in sorted(set(n_rows)):
             path = folder / "pool.h5"
             start, start_cpu = time.perf_counter(), time.process_time()
             write_synthetic_pool(path, n)
@@ -250,8 +253,9 @@ def pool_growth(
                     "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
                 }
             )
-            searched += [search_speed(path, q, folder, windows[0]) for q in sorted(n_queries)]
-        searched += [search_speed(path, _WIDE_QUERIES, folder, ppm) for ppm in windows[1:]]
+            searched += [search_speed(path, q, folder, windows[0]) for q in sorted(set(n_queries))]
+        others = dict.fromkeys(ppm for ppm in windows[1:] if ppm != windows[0])
+        searched += [search_speed(path, _WIDE_QUERIES, folder, ppm) for ppm in others]
         if keep is not None:
             path.replace(keep)
     return {"layout": _LAYOUT, "made": made, "searched": searched}
@@ -288,8 +292,7 @@ def plot_growth(figures: dict[str, Any], path: Path) -> None:
         if axes.get_legend_handles_labels()[1]:
             axes.legend(frameon=False, fontsize="small")
         axes.grid(alpha=0.3)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    save_figure(figure, path)
 
 
 def further_queries(figures: dict[str, Any]) -> list[dict[str, Any]]:
