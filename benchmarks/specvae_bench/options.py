@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from specvae.cli.options import INPUT, NumberRange, WholeRange, model_file
 from specvae.cli.outputs import require_paths
@@ -189,6 +190,28 @@ def _is_result(path: Path) -> bool:
         return False
     versions = result.get("versions") if isinstance(result, dict) else None
     return isinstance(versions, dict) and "specvae" in versions
+
+
+def require_unused(names: Iterable[str], why: str) -> None:
+    """Fail if the command line has options that would be without effect.
+
+    Parameters
+    ----------
+    names
+        Parameters of the command at hand.
+    why
+        What is said of the first that is given.
+
+    Raises
+    ------
+    click.UsageError
+        Naming it. A file of ``--config`` may serve several commands, and is not looked at.
+    """
+    context = click.get_current_context()
+    for param in context.command.params:
+        source = context.get_parameter_source(param.name or "")
+        if param.name in set(names) and source is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{param.opts[-1]} {why}")
 
 
 def model_files(models: Sequence[Path]) -> dict[str, Path]:

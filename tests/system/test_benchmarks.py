@@ -136,6 +136,35 @@ def test_casmi_trains_svae_and_vaevae_without_the_contests_compounds(
         split = (output / kind / "split.csv").read_text()
         assert kept_out not in split
         assert not any(block in split for block in answers)
+    other = run_specvae(
+        "bench", "casmi2017", "--data", folder, "--spectra", library,
+        "--epochs", 2, "--fingerprint", "morgan4096", "--jobs", 1, "-o", output, code=1,
+    )  # fmt: skip
+    assert "finished with optim.epochs 1 (now 2)" in other.stderr
+    assert "-o names another folder" in other.stderr
+    assert "--force" not in other.stderr
+
+
+def test_casmi_tells_what_is_not_ranked_and_refuses_what_is_not_used(
+    few: Path, model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("queries.mgf", "truth.csv", "candidates.csv"):
+        (folder / name).write_bytes((few / name).read_bytes())
+    with (folder / "truth.csv").open("a") as stream:
+        stream.write("another,RYYVLZVUVIJVGH\n")
+    with (folder / "candidates.csv").open("a") as stream:
+        stream.write("C(C\n")
+    with (folder / "queries.mgf").open("a") as stream:
+        stream.write("BEGIN IONS\nTITLE=empty\nPEPMASS=100\nEND IONS\n")
+    line = ("bench", "casmi2017", "--data", folder, "--model", model, "--jobs", 1)
+    done = run_specvae(*line, "-o", tmp_path / "out")
+    assert "queries: 12 spectra read, 1 skipped: no peaks (1)" in done.stderr
+    assert "1 skipped: structure cannot be parsed (1)" in done.stderr
+    assert "note: 1 truth has no query and is not evaluated" in done.stderr
+    refused = run_specvae(*line, "--exclude", folder / "truth.csv", code=2)
+    assert "--exclude is for models that are trained here, not for a --model" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -265,7 +294,7 @@ def test_speed_refuses_what_it_cannot_measure(library: Path, tmp_path: Path) -> 
     missing = refused("--part", "fragments", "--candidates", tmp_path / "none.csv")
     assert f"{tmp_path}/none.csv: no such file" in missing
     usage = refused("--part", "start", "--mnist", tmp_path, code=2)
-    assert "--mnist is for --part epochs, which is not measured." in usage
+    assert "--mnist is for --part epochs, which is not measured" in usage
     (tmp_path / "s.png").write_text("mine")
     foreign = refused("--part", "pools", "--pool-rows", 100)
     assert f"{tmp_path}/s.png: is no result of an earlier run, and would be replaced" in foreign

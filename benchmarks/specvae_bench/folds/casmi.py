@@ -12,14 +12,16 @@ from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
 from specvae.cli.options import INPUT, WholeRange, device_option, jobs_option, rank_by_option
 from specvae_bench.options import (
-    exclude_option,
     model_files,
     models_option,
     output_option,
     require_results_folder,
+    require_unused,
     seed_option,
 )
 
+# Options of the models that are trained where none is given.
+_OF_TRAINING = ("spectra", "preset", "fingerprint", "epochs", "exclude")
 FILES = ("result.json", "table.md", "topk.png")
 
 
@@ -32,7 +34,13 @@ FILES = ("result.json", "table.md", "topk.png")
     multiple=True,
     help="Library to train on where no model is given (repeatable).",
 )
-@click.option("--preset", type=Choice(["small", "paper"]), default="small", show_default=True)
+@click.option(
+    "--preset",
+    type=Choice(["small", "paper"]),
+    default="small",
+    show_default=True,
+    help="Preset of the models to train.",
+)
 @click.option(
     "--fingerprint", default=None, metavar="LAYOUT", help="Layout of the models to train."
 )
@@ -47,8 +55,16 @@ FILES = ("result.json", "table.md", "topk.png")
     help="Challenges of this ion mode.",
 )
 @rank_by_option
-@exclude_option
-@click.option("--title", default=None, help="Title of the plot.")
+@click.option(
+    "--exclude",
+    type=INPUT,
+    multiple=True,
+    help="Compounds, beside the contest's, that models trained here do not learn from "
+    "(repeatable).",
+)
+@click.option(
+    "--title", default=None, help="Title of the plot.  [default: the contest, and the ion mode]"
+)
 @jobs_option
 @seed_option("Seed of training and intervals.")
 @output_option("casmi2017", "Folder for models, figures and merged files.")
@@ -89,6 +105,8 @@ def casmi2017(
     if not models and not spectra:
         raise click.UsageError("name trained models with --model, or a library with --spectra")
     require_results_folder(output, FILES)
+    if models:
+        require_unused(_OF_TRAINING, "is for models that are trained here, not for a --model")
     paths = model_files(models)
 
     from specvae_bench.files import write_result, write_tables

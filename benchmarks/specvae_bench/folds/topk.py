@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,17 +22,19 @@ from specvae.annotation.training.run import train
 from specvae.annotation.training.run_files import MODEL_FILE, TrainFiles
 from specvae.annotation.training.settings import TrainConfig, preset_config
 from specvae.cli.console import Console
-from specvae.errors import InputError
+from specvae.errors import InputError, TrainingError
 from specvae.files import sha256_of
 from specvae.report import ReadReport
 from specvae.settings import override
 from specvae_bench.folds.contest import Challenges
 from specvae_bench.markdown import percent, table
+from specvae_bench.retrieval.comparison import without_query
 
 K_MAX = 100
 KINDS = ("svae", "vaevae")
 """The model kinds of the figure."""
 _PPM = 10.0
+_FORCE = re.compile("--force (trains anew|replaces it, and -o names another folder)")
 
 
 @dataclass(frozen=True)
@@ -85,14 +88,19 @@ def train_models(
         files = TrainFiles(
             trainings.spectra, output / kind, exclude=(challenges.truth, *trainings.exclude)
         )
-        train(
-            trainings.config(kind, ion_mode, compute.seed),
-            files,
-            device=compute.device,
-            resume=True,
-            n_jobs=compute.n_jobs,
-            progress=console,
-        )
+        try:
+            train(
+                trainings.config(kind, ion_mode, compute.seed),
+                files,
+                device=compute.device,
+                resume=True,
+                n_jobs=compute.n_jobs,
+                progress=console,
+            )
+        except (InputError, TrainingError) as error:
+            # What 'specvae train' says of its own options.
+            text = _FORCE.sub("-o names another folder", str(error))
+            raise type(error)(text) from None
         paths[kind] = output / kind / MODEL_FILE
     return paths
 
@@ -135,6 +143,11 @@ def compare(
                 f"warning: {name} has learned from the truth of {len(evaluation.trained_on)} "
                 "queries; its figures flatter it"
             )
+        if evaluation.in_fragment_score:
+            console.log(
+                f"note: the fragment score of {name} was fitted to the truth of "
+                f"{len(evaluation.in_fragment_score)} queries, which flatters its figures"
+            )
         header = annotator.header
         models[name] = {
             "kind": header.config.model.kind,
@@ -165,13 +178,18 @@ def _evaluate(
     n_jobs: int | None,
     console: Console,
 ) -> Evaluation:
-    report = ReadReport()
-    with CandidateSource(challenges.candidates, annotator.layout, _PPM, report) as source:
+    report, of_candidates = ReadReport(), ReadReport()
+    with CandidateSource(challenges.candidates, annotator.layout, _PPM, of_candidates) as source:
         ranked = rank_queries(
             annotator, challenges.queries, source, QueryFilter(ion_mode), report,
             n_jobs=n_jobs, progress=console,
         )  # fmt: skip
         evaluation = evaluate(annotator, ranked, truth)
+    console.log(f"queries: {report.summary()}")
+    if of_candidates.skips:
+        console.log(f"candidates: {of_candidates.summary('candidates')}")
+    if evaluation.missing_queries:
+        console.log(without_query(len(evaluation.missing_queries)))
     if not evaluation.ranks:
         raise InputError(f"{challenges.queries}: no {ion_mode} challenge that has a truth")
     return evaluation

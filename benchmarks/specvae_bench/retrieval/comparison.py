@@ -120,8 +120,14 @@ def read_problems(
     console.log(f"queries: {report.summary()}")
     missing = [query_id for query_id in truth if query_id not in seen]
     if missing:
-        console.log(f"note: {len(missing):,} truths have no query and are not evaluated")
+        console.log(without_query(len(missing)))
     return problems, missing
+
+
+def without_query(n: int) -> str:
+    """Return what is said of `n` truths that belong to no query that was read."""
+    verbs = ("has", "is") if n == 1 else ("have", "are")
+    return f"note: {counted(n, 'truths')} {verbs[0]} no query and {verbs[1]} not evaluated"
 
 
 def same_formula(candidates: CandidateSet, place: int | None) -> NDArray[np.int64]:

@@ -9,12 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
@@ -23,7 +22,7 @@ from specvae.cli.options import INPUT, NumberRange, WholeRange
 from specvae.compression import DECOMPRESSION_ERRORS, open_decompressed
 from specvae.errors import InputError
 from specvae.sources import no_such_file
-from specvae_bench.options import require_own_head, require_results
+from specvae_bench.options import require_own_head, require_results, require_unused
 
 # One pass over a file in a process of its own; prints spectra, seconds and peak memory (KiB).
 _READ_SCRIPT = """
@@ -172,14 +171,7 @@ def speed(
     if not parts:
         left_out = _ON_REQUEST if spectra is None else ("pools",)
         chosen = tuple(part for part in PARTS if part not in left_out)
-    plots = [output.with_suffix(".png")] if "pools" in chosen else []
-    require_results(output, *plots)
-    _require_used(chosen)
-    for plot in plots:
-        require_own_head(plot, "Software\0specvae")
-    for path in (spectra, candidates, structures, mnist):
-        if path is not None and not path.exists():
-            raise InputError(f"{path}: {no_such_file(path)}")
+    _require_files(chosen, output, (spectra, candidates, structures, mnist))
     if keep_pool is not None and keep_pool.exists():
         raise InputError(f"{keep_pool}: is there already; --keep-pool names a new file")
 
@@ -218,15 +210,18 @@ def speed(
     click.echo(f"{output}")
 
 
-def _require_used(chosen: Collection[str]) -> None:
-    """Refuse options of parts that are not measured."""
-    context = click.get_current_context()
+def _require_files(chosen: Collection[str], output: Path, read: Sequence[Path | None]) -> None:
+    """Fail before the first part if a later one could not be measured, or written."""
+    plots = [output.with_suffix(".png")] if "pools" in chosen else []
+    require_results(output, *plots)
     for part, names in _OF_PARTS.items():
-        for name in names:
-            is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-            if is_given and part not in chosen:
-                option = f"--{name.replace('_', '-')}"
-                raise click.UsageError(f"{option} is for --part {part}, which is not measured.")
+        if part not in chosen:
+            require_unused(names, f"is for --part {part}, which is not measured")
+    for plot in plots:
+        require_own_head(plot, "Software\0specvae")
+    for path in read:
+        if path is not None and not path.exists():
+            raise InputError(f"{path}: {no_such_file(path)}")
 
 
 def _one_thread() -> dict[str, str]:
