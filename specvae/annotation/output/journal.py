@@ -146,6 +146,12 @@ def _is_beginning(line: bytes) -> bool:
 def _require_same(path: Path, found: object, wanted: Mapping[str, Any]) -> None:
     if not isinstance(found, dict) or found.get("kind") != _KIND:
         raise InputError(f"{path}: is no unfinished run; remove it, or name another --output")
+    if found.get("format") != wanted["format"]:
+        raise InputError(
+            f"{path}: was left by another version of this program (format {found.get('format', 0)} "
+            f"of unfinished runs, this one's is {wanted['format']}): go on with that version, or "
+            "remove the file to begin anew"
+        )
     for key in {**wanted, **found}:
         if found.get(key) != wanted.get(key):
             raise InputError(

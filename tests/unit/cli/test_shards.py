@@ -273,7 +273,18 @@ def test_another_run_does_not_go_on_from_it(
     done = annotated(folder, output, "--resume", "--ppm", 20)
     assert isinstance(done.exception, InputError)
     assert "ppm is 10.0, but it is 20.0 in this one" in str(done.exception)
-    (tmp_path / "r.csv.unfinished").write_text("mine\n", encoding="utf-8")
+    unfinished = tmp_path / "r.csv.unfinished"
+    head, *rest = unfinished.read_text(encoding="utf-8").splitlines(keepends=True)
+    for older in ({"format": 6}, {}):
+        begun = {key: value for key, value in json.loads(head).items() if key != "format"} | older
+        left = "".join([json.dumps(begun) + "\n", *rest])
+        unfinished.write_text(left, encoding="utf-8")
+        done = annotated(folder, output, "--resume")
+        found = f"another version of this program (format {older.get('format', 0)} of unfinished"
+        assert found in str(done.exception)
+        assert "go on with that version, or remove the file to begin anew" in str(done.exception)
+        assert unfinished.read_text(encoding="utf-8") == left
+    unfinished.write_text("mine\n", encoding="utf-8")
     done = annotated(folder, output, "--resume")
     assert "is no unfinished run" in str(done.exception)
     assert CliRunner().invoke(
