@@ -199,6 +199,14 @@ _WITHIN = re.compile(
 _TIMES_BEHIND = re.compile(r"([+-])([A-Z][A-Za-z0-9]*)\s*[*\N{MULTIPLICATION SIGN}]\s*(\d)(?!\w)")
 _INNER_SPECIES = re.compile(r"^\((M[^()]*)\)")  # MassBank's "[(M+NH3)+H]+"
 _OXIDATION_STATE = re.compile(r"(?<=[a-z])\((?:I{1,3}|IV|V)\)")  # of a metal: Fe(III)
+# "Fe3+" in "[M+Fe3+-2H+]+", and the charge of the whole in "M+Ca2+": the number counts charges.
+_METALS = "Mg|Ca|Sr|Ba|Al|Cr|Mn|Fe|Co|Ni|Cu|Zn|Ga|Pd|Cd|Hg|Pb"
+_METAL_ION = re.compile(rf"\+(\d?)({_METALS})([2-4])\+(?=[-+\])])")
+_CHARGE_OF_METAL = re.compile(rf"(\d*M(?:[+-]\w+)*\+(?:{_METALS}))([2-4]\+)")
+# "M+2H2+": as many charges as protons, and no molecules of hydrogen.
+_CHARGE_OF_GROUPS = re.compile(r"(\[)?(\d*M(?:[+-]\w+)*[+-]([2-9])(?:H|Li|Na|K))(\3[+-])(?(1)\])")
+_CHARGE_APART = re.compile(r"([^\[\]()]*M[^\[\]()]*\w)\s+(\d?[+-])")  # "M+2H 2+"
+_DECIMAL_COUNT = re.compile(r"\d\.\d")
 _CHARGE_BEHIND = re.compile(r"\[?([^\[\]()]+)\]?[\[(](\d{0,2}[+-]|[+-]\d{1,2})[\])]")
 _ELECTRON = re.compile(r"([+-])(\d*)e-?(?![A-Za-z])")
 _LOSS_BEHIND = re.compile(r"([\[(])(.*?)([\])])([+-]?\d*[+-]?)[\[(]([+-]\d*[A-Z]\w*)[\])]")
@@ -208,6 +216,7 @@ _JOINED_GROUP = re.compile(r"^(\d*)M(H|Li|Na|K|NH4)(\d?)(?=[+-]|$)")
 _BARE_GROUP = re.compile(
     r"([+-])(\d?(?:H|Na|K|Li|NH4|Cl|Br|HCOO|CH3COO))[+-]?|(H|Na|K|Li|NH4)\+|(Cl|Br|HCOO|CH3COO)-"
 )
+_BARE_GROUPS = re.compile(r"(?:[+-]\d?(?:CH3COO|HCOO|H2O|CO2|NH4|NH3|ACN|FA|Na|Li|Cl|Br|H|K|e))+")
 _NUMBER_BEHIND = re.compile(r"([A-Z][a-z]?)(\d+)")  # an element, and how many or which isotope
 # Molecules of one element, which carry no charge: "M+H-H2" has lost one, and no two protons.
 _MOLECULES = frozenset({"H2", "N2", "O2", "F2", "Cl2", "Br2", "I2"})
@@ -334,12 +343,15 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
         None if the text is no ion species, for instance if it names an isotope (``[MCl37+H]``).
     """
     plain = _TIMES_BEHIND.sub(r"\1\3\2", plain_signs(text))  # "-H2O*2"
-    plain = _DECIMAL_CHARGE.sub("", plain).translate(_DROPPED_MARKS)
-    text = _usual_case(_with_its_brackets(plain))
-    if len(text) > _LONGEST or _LONG_NUMBER.search(text) is not None:
+    plain = _DECIMAL_CHARGE.sub("", plain)
+    if len(plain) > _LONGEST or _LONG_NUMBER.search(plain) or _DECIMAL_COUNT.search(plain):
         return None
+    text = _usual_case(_with_its_brackets(_with_its_charge(plain)))
+    text, n_charges = _without_charges_of_metals(text)
     if (bare := _BARE_GROUP.fullmatch(text)) is not None:  # "+H", "Na+", "Cl-": no molecule
         text = f"M{bare[1] or '+'}{bare[2] or bare[3] or bare[4]}"
+    elif _BARE_GROUPS.fullmatch(text) is not None:  # UNIFI's "-H2O+H"
+        text = f"M{text}"
     text = _LOSS_BEHIND.sub(r"\1\2\5\3\4", text)  # MassHunter's "(M+H)+[-H2O]"
     if (behind := _CHARGE_BEHIND.fullmatch(text)) is not None:  # mummichog's "M+H[1+]"
         text = f"[{behind[1]}]{behind[2]}"
@@ -357,9 +369,8 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     if suffix.strip("()"):
         charge = _parse_charge(suffix.strip("()"))
     else:
-        charge = _charge_of(groups) - n_electrons or _parse_charge(inner) or 0
-        if charge == 0:
-            charge = {"positive": 1, "negative": -1}.get(ion_mode or "", 0)
+        charge = _counted_charge(groups, n_charges - n_electrons) or _parse_charge(inner)
+        charge = charge or {"positive": 1, "negative": -1}.get(ion_mode or "", 0)
     if not charge or not n_m:
         return None
     if charge == -1 and _charge_of(groups) == 0 and any(f in _ACIDS for n, f in groups if n > 0):
@@ -367,7 +378,9 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     return _make(n_m, groups, charge)
 
 
-_DECIMAL_CHARGE = re.compile(r"(?<=\d)\.0+$")  # of "[M+H]+1.0": a point is a radical mark otherwise
+_DECIMAL_CHARGE = re.compile(
+    r"(?<=\d)\.0+(?=[+-]?$)"
+)  # of "[M+H]+1.0": a point is a radical mark otherwise
 _INSIDE = r"(\d?M[^\[\](){}]*)"
 _MISTYPED = (
     re.compile(rf"[\[({{]{_INSIDE}[\])}}]([\d+-]*)"),  # "[M+H)+", "{M+H}+"
@@ -376,6 +389,31 @@ _MISTYPED = (
     # "[M+H+": a number before the last signs might count atoms.
     re.compile(r"[\[(](\d?M(?:[+-]\d*[A-Z]\w*)+(?<!\d))([+-]{1,2})"),
 )
+
+
+def _with_its_charge(text: str) -> str:
+    """Return an ion species without blanks and radical marks, its charge behind brackets.
+
+    So it is where blanks tell which sign is the charge, or the number before it does.
+    """
+    apart = _CHARGE_APART.fullmatch(text.strip())
+    text = (f"[{apart[1]}]{apart[2]}" if apart else text).translate(_DROPPED_MARKS)
+    if (found := _CHARGE_OF_METAL.fullmatch(text)) is not None:
+        return f"[{found[1]}]{found[2]}"
+    if (found := _CHARGE_OF_GROUPS.fullmatch(text)) is not None:
+        return f"[{found[2]}]{found[4]}"
+    return text
+
+
+def _without_charges_of_metals(text: str) -> tuple[str, int]:
+    """Return an ion species without the charges of its metal ions: how many more they are.
+
+    More than `_GROUP_CHARGES` says, which counts where the whole states no charge.
+    """
+    n_more = 0
+    for count, metal, charge in _METAL_ION.findall(text):
+        n_more += int(count or 1) * (int(charge) - _GROUP_CHARGES.get(metal, 0))
+    return _METAL_ION.sub(r"+\1\2", text), n_more
 
 
 def _with_its_brackets(text: str) -> str:
@@ -431,6 +469,12 @@ def _parts(text: str) -> tuple[str, str, str]:
     if "-" not in suffix + inner:
         body = _JOINED_GROUP.sub(_taken_apart, body)
     return body, suffix, inner
+
+
+def _counted_charge(groups: list[tuple[int, str]], n_more: int) -> int:
+    """Return the charge that groups and `n_more` give, 0 if a metal may have several."""
+    is_sure = n_more or all(f in _GROUP_CHARGES or f not in _METALS.split("|") for _, f in groups)
+    return _charge_of(groups) + n_more if is_sure else 0
 
 
 def _charge_of(groups: list[tuple[int, str]]) -> int:

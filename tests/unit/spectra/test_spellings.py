@@ -14,6 +14,14 @@ from specvae.spectra.keys import stated
 
 
 @pytest.mark.parametrize(
+    "text", ["[0.5M+H]+", "1.5M+H", "[M+1.5H]+", "[M+H]1.5+", "[M+Fe-2H]", "-H2O", "+ - +"]
+)
+def test_a_half_and_what_has_no_certain_charge_are_no_species(text: str) -> None:
+    """``[0.5M+H]+`` was taken for five molecules, and ``[M+Fe-2H]`` for an anion of two charges."""
+    assert parse_adduct(text) is None
+
+
+@pytest.mark.parametrize(
     ("text", "name"),
     [
         ("MH+", "[M+H]+"),
@@ -43,6 +51,24 @@ from specvae.spectra.keys import stated
         ("[M+35Cl]-", "[M+Cl]-"),
         ("[M+79Br]-", "[M+Br]-"),
         ("[M+Fe(III)-2H]+", "[M+Fe-2H]+"),
+        ("[M+Fe3+-2H+]+", "[M+Fe-2H]+"),
+        ("M+Fe3+-2H+", "[M+Fe-2H]+"),
+        ("[M+Fe3+-2H]", "[M+Fe-2H]+"),
+        ("[2M+Ca2+-H]+", "[2M+Ca-H]+"),
+        ("[M+Mg2+]2+", "[M+Mg]2+"),
+        ("M+Ca2+", "[M+Ca]2+"),
+        ("[M+Na2-H]+", "[M+2Na-H]+"),
+        ("M+2H2+", "[M+2H]2+"),
+        ("M + 2H 2+", "[M+2H]2+"),
+        ("M+2Na 2+", "[M+2Na]2+"),
+        ("M-3H3-", "[M-3H]3-"),
+        ("[M+2H2+]", "[M+2H]2+"),
+        ("[M+H-2H2]+", "[M+H-2H2]+"),
+        ("M+H +", "[M+H]+"),
+        ("-H2O+H", "[M+H-H2O]+"),
+        ("+FA-H", "[M+HCOO]-"),
+        ("-e", "[M]+"),
+        ("[M+H]1.0+", "[M+H]+"),
         ("[M+Cu(I)]+", "[M+Cu]+"),
         ("M+H[1+]", "[M+H]+"),
         ("[M+H][1+]", "[M+H]+"),
