@@ -27,6 +27,7 @@ from specvae.spectra.polarity import Polarity, charge_of, reconcile_polarity
 from specvae.spectra.profile import centroid, is_profile
 from specvae.spectra.spectrum import LOWEST_SCALE, MAX_MZ, Spectrum
 from specvae.spectra.values import (
+    LONGEST_VALUE,
     CollisionEnergy,
     Precursor,
     RejectedRecordError,
@@ -155,6 +156,7 @@ def make_spectrum(
     notes += _prediction(fields) + _other_fragmentation(fields) + _chimeric(fields)
     smiles, inchi, inchikey = sort_structures(fields)
     energy = _energy(fields)
+    notes += _several_energies(energy)
 
     def build(
         mz: NDArray[np.float64], intensity: NDArray[np.float64], notes: tuple[str, ...]
@@ -344,6 +346,26 @@ def _energy(fields: Mapping[str, str]) -> CollisionEnergy | None:
         return nce
     return energy._replace(nce=nce.nce if energy.nce is None else energy.nce)
 
+
+def _several_energies(energy: CollisionEnergy | None) -> tuple[str, ...]:
+    """Return a note where a record lists collision energies and does not say that they are steps.
+
+    It may be of several spectra that were joined, or of one of them.
+    """
+    if energy is None or (energy.ev is None) == (energy.nce is None):
+        return ()
+    text = energy.text[:LONGEST_VALUE].strip()
+    if _ENERGIES.fullmatch(text) is None or len(set(map(float, _NUMBERS.findall(text)))) < 2:
+        return ()
+    return (Note.MEAN_ENERGY.about(energy.text),)
+
+
+_NUMBERS = re.compile(r"\d+(?:\.\d+)?")
+_ENERGY = r"\d+(?:\.\d+)?(?:\s*(?:e?V|%|NCE))?"
+_ENERGIES = re.compile(
+    rf"(?:[NH]?CE|HCD|CID)?\W*{_ENERGY}(?:(?:\s*[,;/]\s*|\s+){_ENERGY})+\W*",
+    re.IGNORECASE,
+)
 
 _ONE_PEAK = 1e-5
 """Th; no instrument separates peaks that are nearer. msconvert shifts peaks of one m/z and several

@@ -43,6 +43,7 @@ class Note(StrEnum):
     TIME_NOT_UNDERSTOOD = "retention time not understood"
     TIME_IN_MINUTES = "retention time without a unit taken as minutes"
     TIME_IN_SECONDS = "retention time without a unit taken as seconds"
+    MEAN_ENERGY = "mean of several collision energies taken"
     ISOTOPE = "precursor stated to be an isotope peak"
     PREDICTED = "predicted, not measured"
     NO_COLLISIONS = "fragmented by electrons or light, not by collisions"

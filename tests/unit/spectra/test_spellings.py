@@ -730,6 +730,36 @@ def test_energies_in_two_keys(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "ev", "nce", "is_noted"),
+    [
+        ("10 eV 20 eV", 15.0, None, True),
+        ("20,40", 30.0, None, True),
+        ("[20.0, 45.0, 70.0]", 45.0, None, True),
+        ("HCD 20,30,40 %", None, 30.0, True),
+        ("10V/30V", 20.0, None, True),
+        ("20 eV, 20 eV", 20.0, None, False),
+        ("20-40 eV", 30.0, None, False),
+        ("NCE 20-30-40%", None, 30.0, False),
+        ("20,30,40% (stepped)", None, 30.0, False),
+        ("Ramp 5-45 V", 25.0, None, False),
+        ("CE 20 NCE 35", 20.0, 35.0, False),
+        ("CE=35;CES=15", 35.0, None, False),
+        ("15 or 30", None, None, False),
+    ],
+)
+def test_the_mean_of_listed_energies_is_noted(
+    tmp_path: Path, text: str, ev: float | None, nce: float | None, is_noted: bool
+) -> None:
+    """A spectrum of steps or a ramp has one energy, their mean; of a list it may be any."""
+    content = mgf_record("a", f"COLLISION_ENERGY={text}")
+    (spectrum,), _, _ = read_bytes(tmp_path, "x.mgf", content)
+    assert spectrum.collision_energy == (None if ev is None else pytest.approx(ev))
+    assert spectrum.normalized_collision_energy == (None if nce is None else pytest.approx(nce))
+    wanted = f"mean of several collision energies taken ({text})"
+    assert spectrum.notes == ((wanted,) if is_noted else ())
+
+
 def test_tags_that_nist_writes_as_synonyms(tmp_path: Path) -> None:
     tags = ("$:00MS2", "$:03[M-H]-", "$:04180.0666", "$:0515", "$:06Q-TOF", "$:11N", "a name")
     record = msp_record("a", *(f"Synon: {tag}" for tag in tags)).replace(
