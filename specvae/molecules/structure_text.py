@@ -39,8 +39,10 @@ _POLYMER_OF_INCHI = re.compile(r"/z\d|Zz")
 _FORMULA_OF_INCHI = re.compile(r"1S?/([A-Za-z0-9]+)(?:/|$)")  # of one component
 _ATOMS_OF_FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
 _HEAVY_HYDROGEN = re.compile(r"\[[DT]\]")  # as ChemDraw and vendors of standards write it
-# "[N+H3]", which OpenSMILES allows and MOE writes, for "[NH3+]".
+# Brackets in another order than RDKit reads: "[N+H3]", which OpenSMILES allows and MOE writes, for
+# "[NH3+]", and charges in front of their signs, or as three signs.
 _HYDROGENS_LAST = re.compile(r"\[(\d*(?:[A-Z][a-z]?|[a-z]{1,2})@{0,2})([+-]+\d*)(H\d*)(?=[:\]])")
+_CHARGE_AS_OF_IONS = re.compile(r"\[(\d*[A-Z][a-z]?)(?:([2-9])([+-])|([+-])\4\4+)(?=[:\]])")
 # Two bonds behind one another are none: JSON, and other programs' texts, write "\\" and "\/" for
 # "\" and "/".
 _ESCAPED = re.compile(r"\\+(/)|\\{2,}")
@@ -104,6 +106,7 @@ def texts_of(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
             is_more = leaves_atoms_open(behind) or _goes_on(words)
             words[0] = _HEAVY_HYDROGEN.sub(_with_its_mass, words[0])
             words[0] = _HYDROGENS_LAST.sub(r"[\1\3\2", words[0])
+            words[0] = _CHARGE_AS_OF_IONS.sub(_signed, words[0])
             if changes_atoms(behind) and not is_more:
                 extended = _as_extended(words[0], behind)
                 words[0], is_more = extended or words[0], not extended
@@ -113,6 +116,12 @@ def texts_of(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:
 
 def _unescaped(found: re.Match[str]) -> str:
     return found[1] or "\\"
+
+
+def _signed(found: re.Match[str]) -> str:
+    """Return ``[Fe+3`` for ``[Fe3+`` and ``[Fe+++``."""
+    atom, count, sign, repeated = found.groups()
+    return f"[{atom}{sign or repeated}{count or len(found[0]) - len(atom) - 1}"
 
 
 def _with_its_mass(found: re.Match[str]) -> str:

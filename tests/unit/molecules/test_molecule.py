@@ -56,6 +56,9 @@ def test_backslashes_that_json_has_added_are_left_out(text: str, usual: str) -> 
         ("C[N+H2]C", "CNC"),
         ("C[N@+H](CC)CCC", "CCCN(C)CC"),
         ("[n+H:3]1ccccc1", "c1ccncc1"),
+        ("CC(=O)[O-].[Ca2+].CC(=O)[O-]", "CC(=O)O"),
+        ("[Fe+++]", "[Fe+3]"),
+        ("[Zr4+:1]", "[Zr+4]"),
     ],
 )
 def test_a_charge_may_stand_before_the_hydrogens(text: str, usual: str) -> None:
