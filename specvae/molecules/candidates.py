@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from operator import attrgetter, itemgetter
@@ -211,14 +211,16 @@ class CandidateSet:
         """Return how far the nearest exact mass is from a mass, in ppm of that mass."""
         return _nearest_ppm(self._sorted_mass, neutral_mass)
 
-    def for_query(self, query_id: str) -> CandidateSet:
+    def for_query(self, query_id: str, queries: Container[str] = frozenset()) -> CandidateSet:
         """Return the rows of one query in file order; all rows if the set has no query ids.
 
-        The second spectrum of one name, ``ID#2``, gets the rows of ``ID`` if it has none itself.
+        The second spectrum of one name, ``ID#2``, gets the rows of ``ID`` if it has none itself. A
+        name that is spelt otherwise in the table is found, unless it is that of another of all
+        `queries`.
         """
         if self.query_id is None:
             return self
-        name = listed_as(query_id, self._by_query, self._forms)
+        name = listed_as(query_id, self._by_query, self._forms, queries)
         return self.select(np.empty(0, np.intp) if name is None else self._by_query[name])
 
     def deduplicate(self, mass: float | None = None) -> CandidateSet:

@@ -8,7 +8,12 @@ import unicodedata
 from collections.abc import Container, Iterable, Mapping
 
 
-def listed_as(query_id: str, names: Container[str], forms: Mapping[object, str]) -> str | None:
+def listed_as(
+    query_id: str,
+    names: Container[str],
+    forms: Mapping[object, str],
+    queries: Container[str] = frozenset(),
+) -> str | None:
     """Return the name of a query in a table, None if the table does not name it.
 
     Parameters
@@ -21,12 +26,15 @@ def listed_as(query_id: str, names: Container[str], forms: Mapping[object, str])
         Those in the table.
     forms
         The same `by_form`.
+    queries
+        Identifiers of all queries: what is exactly one of another query is its name alone.
     """
     scan = _SCAN.search(query_id)
     short = () if scan is None else tuple(part for part in scan.groups() if part is not None)
-    for name in (query_id, _REPEATED.sub("", query_id), *short):
+    first = _REPEATED.sub("", query_id)
+    for name in (query_id, first, *short):
         found = name if name in names else forms.get(_form(name))
-        if found is not None:
+        if found is not None and (found in (query_id, first) or found not in queries):
             return found
     return None
 

@@ -79,6 +79,9 @@ class CandidateSource:
 
     counts
         How often compounds are referred to; None: that does not count.
+    names
+        Identifiers of all queries of the run: what a table calls exactly so is no other spelling
+        of another's.
 
     Attributes
     ----------
@@ -103,8 +106,10 @@ class CandidateSource:
         restriction: Restriction | None = None,
         queries: Iterable[Query] | None = None,
         counts: Counts | None = None,
+        names: Iterable[str] = (),
     ) -> None:
         self.ppm = ppm
+        self._names = frozenset(names)
         self.counts = counts
         self._restriction = restriction or Restriction()
         self._cache = FingerprintCache()
@@ -141,7 +146,7 @@ class CandidateSource:
     def is_listed(self, query: Query) -> bool:
         """Return whether there are candidates that are listed for a query, or any by mass."""
         listed = self._source.listed
-        return listed is None or len(listed.for_query(query.query_id)) > 0
+        return listed is None or len(listed.for_query(query.query_id, self._names)) > 0
 
     def find(self, query: Query) -> CandidateSet | Refusal:
         """Return a query's candidates, one per first block, or why there are none."""
@@ -149,7 +154,7 @@ class CandidateSource:
             return Refusal(Cause.MS_LEVEL, f"MS level {query.spectrum.ms_level}, wanted 2")
         mass = query.neutral_mass
         if (listed := self._source.listed) is not None:
-            found = listed.for_query(query.query_id)
+            found = listed.for_query(query.query_id, self._names)
             return self._liked(found, mass) if len(found) else Refusal(Cause.NOT_LISTED)
         if query.precursor_mz is None:
             return Refusal(Cause.NO_PRECURSOR)

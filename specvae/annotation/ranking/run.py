@@ -261,6 +261,7 @@ class RankingRun:
                 self._restriction,
                 [query for query in asked if isinstance(query, Query)],
                 self._counts,
+                (query.query_id for group in groups for query in group),
             ) as source:
                 self.tally.listed_ids = source.listed_ids
                 if source.listed_ids and (line := note_on_shared_names(groups, numbers)):
