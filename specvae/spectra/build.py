@@ -20,6 +20,12 @@ from specvae.counting import counted
 from specvae.errors import printable
 from specvae.limits import Limits
 from specvae.report import Reason
+from specvae.spectra.energies import (
+    CollisionEnergy,
+    is_of_a_list,
+    parse_collision_energy,
+    parse_normalized_energy,
+)
 from specvae.spectra.fields import LONGEST_NAME, NAMES_WITH_SPECIES, Record
 from specvae.spectra.notes import Note, note_kind
 from specvae.spectra.peaks import may_be_exchanged
@@ -27,15 +33,11 @@ from specvae.spectra.polarity import Polarity, charge_of, reconcile_polarity
 from specvae.spectra.profile import centroid, is_profile
 from specvae.spectra.spectrum import LOWEST_SCALE, MAX_MZ, Spectrum
 from specvae.spectra.values import (
-    LONGEST_VALUE,
-    CollisionEnergy,
     Precursor,
     RejectedRecordError,
     known_charge,
-    parse_collision_energy,
     parse_ion_mode,
     parse_ms_level,
-    parse_normalized_energy,
     parse_precursor,
     parse_retention_time,
 )
@@ -348,24 +350,11 @@ def _energy(fields: Mapping[str, str]) -> CollisionEnergy | None:
 
 
 def _several_energies(energy: CollisionEnergy | None) -> tuple[str, ...]:
-    """Return a note where a record lists collision energies and does not say that they are steps.
-
-    It may be of several spectra that were joined, or of one of them.
-    """
-    if energy is None or (energy.ev is None) == (energy.nce is None):
-        return ()
-    text = energy.text[:LONGEST_VALUE].strip()
-    if _ENERGIES.fullmatch(text) is None or len(set(map(float, _NUMBERS.findall(text)))) < 2:
+    """Return a note where the energy is the mean of several that the record lists."""
+    if energy is None or not is_of_a_list(energy):
         return ()
     return (Note.MEAN_ENERGY.about(energy.text),)
 
-
-_NUMBERS = re.compile(r"\d+(?:\.\d+)?")
-_ENERGY = r"\d+(?:\.\d+)?(?:\s*(?:e?V|%|NCE))?"
-_ENERGIES = re.compile(
-    rf"(?:[NH]?CE|HCD|CID)?\W*{_ENERGY}(?:(?:\s*[,;/]\s*|\s+){_ENERGY})+\W*",
-    re.IGNORECASE,
-)
 
 _ONE_PEAK = 1e-5
 """Th; no instrument separates peaks that are nearer. msconvert shifts peaks of one m/z and several

@@ -1,12 +1,12 @@
 import pytest
 
 from specvae.report import Reason
+from specvae.spectra.energies import parse_collision_energy
 from specvae.spectra.values import (
     Precursor,
     RejectedRecordError,
     given,
     parse_charge,
-    parse_collision_energy,
     parse_ion_mode,
     parse_ms_level,
     parse_precursor,
