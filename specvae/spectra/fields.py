@@ -371,19 +371,20 @@ def _add_species_in_words(fields: dict[str, str], comments: Iterable[str]) -> No
 
 def _add_words_of_title(fields: dict[str, str], notes: list[str]) -> None:
     """Add ion mode, charge and time from a title of an instrument's program, if no field states."""
-    if "ion_mode" in fields:
-        return
     titles = (fields.get(name, "") for name in _TITLES)
-    title = next((text for text in titles if "MS" in text or "Product Ion" in text), "")
-    charge = known_charge(fields.get("charge", "")) if title else None
-    if (charge is not None and charge[1]) or (words := words_of_title(title)) is None:
+    words, title = next(((w, t) for t in titles if (w := words_of_title(t))), (None, ""))
+    if words is None:
         return
-    fields["ion_mode"] = words.ion_mode
+    charge = known_charge(fields.get("charge", ""))
+    if "ion_mode" not in fields and not (charge is not None and charge[1]):
+        fields["ion_mode"] = words.ion_mode
+        notes.append(Note.MODE_IN_TITLE.about(title))
+    elif parse_ion_mode(fields.get("ion_mode", "")) != words.ion_mode:
+        return
     if words.charge is not None:
         _keep_first(fields, "charge", words.charge)
     if words.minutes is not None and not fields.keys() & _TIMES:
         fields["rt_minutes"] = words.minutes
-    notes.append(Note.MODE_IN_TITLE.about(title))
 
 
 def _add_level_of_title(fields: dict[str, str], notes: list[str]) -> None:

@@ -36,23 +36,39 @@ _OF_BRUKER = re.compile(
 # "+ESI Product Ion (5.201 min) Frag=175.0V CID@20.0 (195.0877[z=1] -> **)" (Agilent).
 _OF_AGILENT = re.compile(
     r"(?:^|[\s:])([+-])\s?(?:ESI|APCI|APPI|MMI)\s+Product Ion\b"
-    r"(?:\s*\((\d+\.\d+)(?:-\d+\.\d+)?[ ,]?(?:min|\d+ scans))?"
+    r"(?:\s*\((?:rt: )?(\d+\.\d+)(?:-\d+\.\d+)?[ ,]?(?:min|\d+ scans))?"
+    r"(?:.*?\[z=(\d{1,2})\])?"
+)
+# "2: TOF MSMS 195.09ES+", "Daughters of 195ES-" (Waters).
+_OF_WATERS = re.compile(
+    r"\b(TOF MS|TOF MSMS|Daughters of)\s+(?:\d+(?:\.\d+)?\s?)?(?:ES|AP|ASAP|LD)([+-])"
+)
+# "+TOF MS^2 (50 - 1000)", "-EPI (353.09) CE (-35)" (Sciex).
+_OF_SCIEX = re.compile(
+    r"(?:^|[\s,:])([+-])\s?(TOF MS(?!\w)(?:\^[2-9]|/MS)?|TOF Product\b|EPI\b|MS[23] \(\d)"
 )
 _OF_THERMO = re.compile(r"\b(?:FT|IT|TQ|SQ|TOF|AST)MS\s+(?:\{[^}]*\}\s+)?([+-])\s+[cp]\s")
+
+
+_WORDS = ("MS", "Product", "EPI", "Daughters")  # one is in each of them
 
 
 def words_of_title(text: str) -> TitleWords | None:
     """Return the fields of a title of an instrument's program, None for any other title.
 
-    The titles of Agilent, Bruker and Thermo are known.
+    The titles of Agilent, Bruker, Sciex, Thermo and Waters are known.
     """
+    if not any(word in text for word in _WORDS):
+        return None
     plain = plain_signs(text[:LONGEST_VALUE])
     if (found := _OF_BRUKER.search(plain)) is not None:
         return TitleWords("negative" if found[1] == "-" else "positive", found[2], found[3])
     if (found := _OF_AGILENT.search(plain)) is not None:
-        return TitleWords("negative" if found[1] == "-" else "positive", None, found[2])
-    if (found := _OF_THERMO.search(plain)) is not None:
-        return TitleWords("negative" if found[1] == "-" else "positive")
+        charge = None if found[3] is None else f"{found[3]}{found[1]}"
+        return TitleWords("negative" if found[1] == "-" else "positive", charge, found[2])
+    for pattern, group in ((_OF_THERMO, 1), (_OF_WATERS, 2), (_OF_SCIEX, 1)):
+        if (found := pattern.search(plain)) is not None:
+            return TitleWords("negative" if found[group] == "-" else "positive")
     return None
 
 
@@ -66,23 +82,29 @@ _SCAN_OF_AGILENT = re.compile(r"(?:^|[\s:])[+-]\s?(?:ESI|APCI|APPI|MMI)\s+(?:TOF
 _LEVEL_OF_THERMO = re.compile(
     _OF_THERMO.pattern + r"[^@]*?\b(?:Full|SIM|Z)(?:\s+lock)?\s+ms([2-9]|(?=\s+\[))"
 )
-_LEVEL_OF_LIBRARY = re.compile(r";\s*MS([1-9])\s*(?:;|$)")  # "Rutin; LC-ESI-ITFT; MS3; CE 35"
+# "Rutin; LC-ESI-ITFT; MS3; CE 35", and "msLevel 1; retentionTime 121.25" of MSnbase.
+_LEVEL_OF_LIBRARY = re.compile(r";\s*MS([1-9])\s*(?:;|$)")
+_LEVEL_OF_MSNBASE = re.compile(r"^msLevel ([1-9]);")
 
 
 def level_of_title(text: str) -> int | None:
     """Return the MS level that a title states, None if it states none.
 
-    Titles of MassBank and its kin, and those of Agilent's, Bruker's and Thermo's programs are
-    known.
+    Titles of MassBank and its kin, of MSnbase, and those of the programs of Agilent, Bruker, Sciex,
+    Thermo and Waters are known.
     """
-    if "MS" not in text and "Scan" not in text:
+    if not any(word in text for word in (*_WORDS, "Scan", "msLevel")):
         return None
     plain = plain_signs(text[:LONGEST_VALUE])
-    for pattern in (_LEVEL_OF_LIBRARY, _LEVEL_OF_THERMO):
+    for pattern in (_LEVEL_OF_LIBRARY, _LEVEL_OF_MSNBASE, _LEVEL_OF_THERMO):
         if (found := pattern.search(plain)) is not None:
             return int(found[found.re.groups] or 1)
     if _SCAN_OF_AGILENT.search(plain) is not None:
         return 1
+    if (found := _OF_WATERS.search(plain)) is not None:
+        return None if found[1] == "TOF MS" else 2  # of MSE, too
+    if (found := _OF_SCIEX.search(plain)) is not None:
+        return 1 if found[2] == "TOF MS" else 3 if "3" in found[2] else 2
     if (found := _LEVEL_OF_BRUKER.search(plain)) is None:
         return None
     stage, chain = found.groups()

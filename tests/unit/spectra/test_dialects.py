@@ -535,14 +535,23 @@ def test_fragmentation_other_than_by_collisions_is_noted(
         (
             "Cpd 1: -ESI Product Ion (5.2 min) Frag=175.0V CID@20.0 (193.07[z=1] -> **)",
             (),
-            (None, "negative", 312.0),
+            (-1, "negative", 312.0),
         ),
         ("run.1.1 FTMS + p ESI d Full ms2 193.07@hcd30.00", (), (None, "positive", None)),
         (
             "+ESI Product Ion (5.25 min) Frag=175.0V CID@20.0 (193.07[z=1] -> **)",
             (),
-            (None, "positive", 315.0),
+            (1, "positive", 315.0),
         ),
+        ("+ESI Product Ion (rt: 5.25 min) (193.07[z=2] -> **)", (), (2, "positive", 315.0)),
+        ("+MS2(193.07, 2+), 5.2 min", ("IONMODE=positive",), (2, "positive", 312.0)),
+        ("+MS2(193.07, 2+)", ("CHARGE=1+",), (1, "positive", None)),
+        ("+MS2(193.07, 2+)", ("IONMODE=negative",), (None, "negative", None)),
+        ("2: TOF MSMS 193.07ES- (Cn, Cm(1:2))", (), (None, "negative", None)),
+        ("Daughters of 193ES+", (), (None, "positive", None)),
+        ("x, Experiment 2, -TOF MS^2 (50 - 1000)", (), (None, "negative", None)),
+        ("-EPI (193.07) CE (-35)", (), (None, "negative", None)),
+        ("X-EPI of ES+", (), (None, None, None)),
         ("Product Ion of x", (), (None, None, None)),
         ("+MS2(193.07)", ("CHARGE=1-",), (-1, "negative", None)),
         ("+MS2(193.07)", ("IONMODE=negative",), (None, "negative", None)),
@@ -558,7 +567,8 @@ def test_titles_of_instruments_programs_tell_the_ion_mode(
     spectrum = one(tmp_path, "x.mgf", "\n".join(lines))
     assert (spectrum.charge, spectrum.ion_mode, spectrum.retention_time) == found
     is_noted = any(note.startswith(Note.MODE_IN_TITLE) for note in spectrum.notes)
-    assert is_noted == (found[1] is not None and not {"CHARGE=1-", "IONMODE=negative"} & {*fields})
+    stated = {"CHARGE=1-", "CHARGE=1+", "IONMODE=negative", "IONMODE=positive"}
+    assert is_noted == (found[1] is not None and not stated & {*fields})
 
 
 @pytest.mark.parametrize(
@@ -575,6 +585,13 @@ def test_titles_of_instruments_programs_tell_the_ion_mode(
         ("TITLE=a\nFILTER=ITMS - c NSI d Full ms3 433.11@cid35.00 271.06@cid35.00 [50-400]", 3),
         ("TITLE=+ESI TOF Scan (5.2 min) Frag=175.0V", 1),
         ("NAME=Rutin; LC-ESI-ITFT; MS3; CE 35", 3),
+        ("TITLE=msLevel 1; retentionTime 121.25; scanNum 7", 1),
+        ("TITLE=msLevel 2; retentionTime 121.25; scanNum 8", 2),
+        ("TITLE=1: TOF MSMS 271.06ES+", 2),
+        ("TITLE=2: TOF MS ES+", None),
+        ("TITLE=Experiment 1, +TOF MS (100 - 1000) from 2.020 min", 1),
+        ("TITLE=Experiment 2, +TOF MS^2 (50 - 1000) from 2.020 min", 2),
+        ("TITLE=+MS3 (433.11) (271.06) CE (35)", 3),
         ("TITLE=X; EI-B; MS", None),
         ("TITLE=LC-MS of X, 3.1 min", None),
         ("TITLE=+MS3(433.11->271.06)\nMSLEVEL=2", 2),
