@@ -102,7 +102,7 @@ def structures(spectra: tuple[Path, ...], output: Path, strict: bool) -> None:
         raise click.UsageError(f"{output}: wanted a name that ends in .csv")
 
     from specvae.annotation.library.filter import SpectrumFilter
-    from specvae.annotation.library.library import read_many, usable_pairs
+    from specvae.annotation.library.pairs import read_many, usable_pairs
     from specvae.report import ReadReport
 
     console, report = Console(), ReadReport(strict=strict)

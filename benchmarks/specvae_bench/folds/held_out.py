@@ -11,7 +11,7 @@ from typing import Any
 
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.folds import fold_of
-from specvae.annotation.library.library import read_many, usable_pairs
+from specvae.annotation.library.pairs import read_many, usable_pairs
 from specvae.errors import InputError
 from specvae.files import atomic_text, sha256_of
 from specvae.molecules.candidates import read_candidates

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from specvae.annotation.library.filter import SpectrumFilter
-from specvae.annotation.library.library import Library, read_many, usable_pairs
+from specvae.annotation.library.library import Library
+from specvae.annotation.library.pairs import read_many, usable_pairs
 from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.report import ReadReport

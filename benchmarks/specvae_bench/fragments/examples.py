@@ -12,7 +12,7 @@ import numpy as np
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.folds import fold_of
-from specvae.annotation.library.library import read_many, usable_pairs
+from specvae.annotation.library.pairs import read_many, usable_pairs
 from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.molecules.candidate_pool import CandidatePool

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from specvae.annotation.library.compounds import read_excluded
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
-from specvae.annotation.library.library import Library, read_many
+from specvae.annotation.library.library import Library
+from specvae.annotation.library.pairs import read_many
 from specvae.annotation.library.tensors import sparse_rows
 from specvae.annotation.training.networks import (
     bin_layout,

@@ -18,7 +18,7 @@ from rdkit import rdBase
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.library.filter import SpectrumFilter
-from specvae.annotation.library.library import read_many, usable_pairs
+from specvae.annotation.library.pairs import read_many, usable_pairs
 from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.files import atomic_path, sha256_of

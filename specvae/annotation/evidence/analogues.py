@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.low_resolution import PeakLists, nominal_cosines
 from specvae.annotation.evidence.other_mode import SIGNS
 from specvae.annotation.evidence.votes import AnalogueRule
-from specvae.annotation.library.library import SpectrumLabel, labels_of, text_of
+from specvae.annotation.library.labels import SpectrumLabel, labels_of, text_of
 from specvae.errors import InputError
 from specvae.spectra.adducts import Adduct, parse_adduct
 from specvae.spectra.binning import ABOVE_PRECURSOR, SOFT_EDGE, BinLayout

@@ -21,14 +21,9 @@ from specvae import __version__
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.other_mode import SIGNS
 from specvae.annotation.library.filter import SpectrumFilter
-from specvae.annotation.library.library import (
-    Library,
-    SpectrumLabel,
-    labels_of,
-    read_many,
-    text_of,
-    usable_pairs,
-)
+from specvae.annotation.library.labels import SpectrumLabel, labels_of, text_of
+from specvae.annotation.library.library import Library
+from specvae.annotation.library.pairs import read_many, usable_pairs
 from specvae.errors import ConfigError, InputError
 from specvae.files import atomic_path, sha256_of
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from specvae.annotation.library.library import FITTING_COMPONENT, StructureParser
+from specvae.annotation.library.pairs import FITTING_COMPONENT, StructureParser
 from specvae.compression import uncompressed_name
 from specvae.counting import counted
 from specvae.errors import InputError, StructureError

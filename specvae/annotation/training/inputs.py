@@ -13,12 +13,8 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.library.compounds import read_excluded, unread_exclusions
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
-from specvae.annotation.library.library import (
-    Library,
-    encode_unpaired_spectra,
-    read_many,
-    reject_compound,
-)
+from specvae.annotation.library.library import Library, encode_unpaired_spectra, reject_compound
+from specvae.annotation.library.pairs import read_many
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.training.calibrate import PPM
 from specvae.annotation.training.run_files import TrainFiles, require_files

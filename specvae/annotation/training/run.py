@@ -30,7 +30,8 @@ from specvae.annotation.library.header import (
     RunSettings,
     ValidationFigures,
 )
-from specvae.annotation.library.library import Library, read_many, usable_pairs
+from specvae.annotation.library.library import Library
+from specvae.annotation.library.pairs import read_many, usable_pairs
 from specvae.annotation.output.plots import plot_training
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource

@@ -9,7 +9,7 @@ from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.votes import (
     analogue_scores,
 )
-from specvae.annotation.library.library import SpectrumLabel
+from specvae.annotation.library.labels import SpectrumLabel
 from specvae.errors import InputError
 from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum

@@ -18,7 +18,8 @@ from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.header import StoredEvidence
-from specvae.annotation.library.library import Library, SpectrumLabel
+from specvae.annotation.library.labels import SpectrumLabel
+from specvae.annotation.library.library import Library
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.molecules.molecule import parse_molecule

@@ -16,7 +16,7 @@ from specvae.annotation.library.compounds import (
     read_truth,
     unread_exclusions,
 )
-from specvae.annotation.library.library import FITTING_COMPONENT
+from specvae.annotation.library.pairs import FITTING_COMPONENT
 from specvae.errors import InputError
 from specvae.molecules.text_tables import INCHI_JOINED
 from specvae.report import ReadReport

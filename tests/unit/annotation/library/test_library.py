@@ -12,15 +12,14 @@ from annotation_examples import spectrum_of
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.library.folds import fold_of
-from specvae.annotation.library.library import (
+from specvae.annotation.library.labels import TENTATIVE
+from specvae.annotation.library.library import Library, encode_unpaired_spectra
+from specvae.annotation.library.pairs import (
     CATION,
     FITTING_COMPONENT,
     PRECURSOR_OF_STRUCTURE,
     SALT_ION,
-    TENTATIVE,
     TENTATIVE_STRUCTURE,
-    Library,
-    encode_unpaired_spectra,
     read_many,
     usable_pairs,
 )
