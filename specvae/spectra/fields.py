@@ -342,8 +342,10 @@ _LEVEL_OF_CFM = re.compile(r"energy[012]", re.IGNORECASE)
 # mass of the molecule, "3.61_830.4933n".
 _PROGENESIS_FEATURE = re.compile(r"(?P<minutes>\d+\.\d+)_(?:(?P<mz>\d+\.\d+)m/z|\d+\.\d+n)")
 
-_BRACKETED_SPECIES = re.compile(  # CAMERA's "[102][M]+" is the first peak of an isotope pattern
-    r"(?<!\])\[\d?M(?:[+-][^\[\]\s;,]{1,40})?\]\s?(?:\d[+-]|[+-]{2,3}|[+-]\d?)(?![\w\[\]])"
+# Also MassHunter's "(M+Na)+". CAMERA's "[102][M]+" is the first peak of an isotope pattern.
+_BRACKETED_SPECIES = re.compile(
+    r"(?:(?<!\])\[\d?M(?:[+-][^\[\]\s;,]{1,40})?\]\s?|\(\d?M[+-]\w[\w+-]{0,39}\))"
+    r"(?:\d[+-]|[+-]{2,3}|[+-]\d?)(?![\w\[\]])"
 )
 _SPECIES_BEHIND = re.compile(r"(?<=\s)\d?M(?:[+-]\d?[A-Z][A-Za-z0-9]*)+$")
 

@@ -119,6 +119,10 @@ _MENTIONED = "ion species taken from name or comment"
         (["NAME=x [M-H]-", "CHARGE=1"], "[M-H]-", True),
         (["COMPOUND_NAME=Caffeine - 20.0 eV [M+NH4]+", "CHARGE=1+"], "[M+NH4]+", True),
         (["NAME=x [M+2H]2+"], "[M+2H]2+", True),
+        (["TITLE=Cpd 1: x; (M+Na)+; 5.2 min"], "[M+Na]+", True),
+        (["NAME=x (M-2H)2-"], "[M-2H]2-", True),
+        (["NAME=x (M-H)-form"], None, False),
+        (["NAME=x-M (nor-)+", "IONMODE=Positive"], None, False),
         # What the record states in a field counts for more.
         (["NAME=x M+Na", "ADDUCT=M+K"], "[M+K]+", False),
         (["NAME=x M+Na", "ADDUCT=[M+?]+"], None, False),
