@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from specvae import __version__
-from specvae.files import atomic_text, json_ready
+from specvae.files import atomic_text, json_ready, sha256_of
 from specvae.spectra.spectrum import Spectrum
 from specvae_bench.markdown import in_columns
 
@@ -60,6 +60,11 @@ def write_truth(rows: Iterable[tuple[str, str]], path: Path) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("query_id", "inchikey14"))
         writer.writerows(rows)
+
+
+def digests(paths: Iterable[Path]) -> list[dict[str, str]]:
+    """Return name and SHA-256 of files, as results have them: two folders may have one name."""
+    return [{"name": path.name, "sha256": sha256_of(path)} for path in paths]
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from specvae.errors import InputError
 from specvae.files import sha256_of
 from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
+from specvae_bench.files import digests
 from specvae_bench.folds.contest import Challenges, prepare
 from specvae_bench.folds.known import read_known
 from specvae_bench.folds.options import FoldFiles
@@ -84,8 +85,8 @@ def read_fold(files: FoldFiles, output: Path, console: Console) -> Fold:
     described = {
         "fold": _described_fold(challenges, len(problems), len(missing)),
         "library": {
-            "files": [{"name": path.name, "sha256": sha256_of(path)} for path in files.spectra],
-            "excluded": [{"name": path.name, "sha256": sha256_of(path)} for path in files.exclude],
+            "files": digests(files.spectra),
+            "excluded": digests(files.exclude),
             "ion_mode": files.ion_mode,
             "adducts": sorted(wanted.adducts),
             "instrument_types": list(files.instrument_types),

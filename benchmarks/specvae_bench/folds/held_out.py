@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from specvae.molecules.candidates import read_candidates
 from specvae.progress import Progress
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
-from specvae_bench.files import write_mgf, write_result, write_truth
+from specvae_bench.files import digests, write_mgf, write_result, write_truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,10 +121,12 @@ def write_fold(
     write_result(
         output / "holdout.json",
         {
+            "command": "specvae bench holdout",
+            "date": time.strftime("%Y-%m-%d"),
             "n_queries": len(held.queries),
             "n_compounds": held.n_compounds,
             **settings,
-            "files": [{"name": path.name, "sha256": sha256_of(path)} for path in sources],
+            "files": digests(sources),
             "truth_sha256": sha256_of(output / "truth.csv"),
         },
     )

@@ -81,8 +81,8 @@ def holdout(
 
     from specvae.annotation.library.compounds import read_excluded
     from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
-    from specvae.files import sha256_of
     from specvae.report import ReadReport
+    from specvae_bench.files import digests
     from specvae_bench.folds.held_out import hold_out, write_candidates, write_fold
 
     console = Console()
@@ -110,7 +110,7 @@ def holdout(
         "ion_mode": ion_mode,
         "adducts": sorted(wanted.adducts),
         "instrument_types": list(instrument_types),
-        "excluded": [{"name": path.name, "sha256": sha256_of(path)} for path in exclude],
+        "excluded": digests(exclude),
         "ppm": None if structures is None else ppm,
     }
     write_fold(held, output, sources, settings)

@@ -26,10 +26,10 @@ from specvae.annotation.ranking.queries import QueryFilter
 from specvae.cli.console import Console
 from specvae.counting import counted
 from specvae.errors import InputError
-from specvae.files import sha256_of
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.graph_cache import GraphCache
 from specvae.report import ReadReport
+from specvae_bench.files import digests
 from specvae_bench.folds.contest import prepare
 from specvae_bench.markdown import table
 from specvae_bench.retrieval.comparison import Problem, read_problems
@@ -96,7 +96,7 @@ def compare_scores(
         If a file cannot be used, or no query of a fold is left.
     """
     result: dict[str, Any] = {
-        "scores": [{"name": path.name, "sha256": sha256_of(path)} for path in scores],
+        "scores": digests(scores),
         "ion_mode": wanted.ion_mode,
         "adducts": sorted(wanted.adducts),
         "ppm": ppm,

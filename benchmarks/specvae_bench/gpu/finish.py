@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.cli.console import Console
 from specvae.errors import InputError
-from specvae.files import atomic_text
+from specvae.files import atomic_text, sha256_of
 from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
@@ -113,5 +115,15 @@ def _of_fold(
         mrr = f"{figures['mrr']:.3f}"
         cells = [fold.name, name, str(len(run["epochs"])), str(figures["n_queries"])]
         rows.append([*cells, *hits, mrr, *rest])
-    write_result(output / f"hits-{fold.name}.json", {"models": results, "random_top_k": chance})
+    write_result(
+        output / f"hits-{fold.name}.json",
+        {
+            "command": "specvae bench gpu --finish",
+            "date": time.strftime("%Y-%m-%d"),
+            "ion_mode": ion_mode,
+            "data": {path.name: sha256_of(path) for path in dataclasses.astuple(challenges)},
+            "models": results,
+            "random_top_k": chance,
+        },
+    )
     return rows

@@ -42,6 +42,7 @@ from specvae.spectra.binning import BinLayout
 from specvae.spectra.read import read_spectra
 from specvae.vae.data import PackedBits
 from specvae.vae.networks import SparseRows
+from specvae_bench.files import digests
 from specvae_bench.gpu.prepared import PreparedData, write_prepared
 
 KINDS = ("svae", "vaevae")
@@ -113,7 +114,7 @@ def prepare(
             "kinds": {kind: _settings_of_kind(preset, kind, bins, layout) for kind in KINDS},
             "fingerprint": layout.name,
             "seed": seed,
-            "files": [{"name": path.name, "sha256": sha256_of(path)} for path in spectra],
+            "files": digests(spectra),
             "kept_out": [
                 {"name": f"{path.parent.name}/{path.name}", "sha256": sha256_of(path)}
                 for path in kept_out

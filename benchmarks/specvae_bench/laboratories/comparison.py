@@ -23,6 +23,7 @@ from specvae.counting import counted
 from specvae.errors import InputError
 from specvae.files import sha256_of
 from specvae.molecules.candidates import CandidateSet
+from specvae_bench.files import digests
 from specvae_bench.laboratories.folds import (
     FITTING,
     HALF,
@@ -194,7 +195,7 @@ def compare(
         "command": "specvae bench laboratories",
         "date": time.strftime("%Y-%m-%d"),
         **_described(plan),
-        "files": {path.name: sha256_of(path) for path in (*plan.spectra, *plan.structures)},
+        "files": digests((*plan.spectra, *plan.structures)),
         "fragment_score_sha256": sha256_of(plan.fragment_score),
         "n_truth_in_fragment_score": _n_learned(plan.fragment_score, folds, console),
         "fitting": list(FITTING),

@@ -20,6 +20,7 @@ from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.files import sha256_of
 from specvae.vae.checkpoint import write_tensors
+from specvae_bench.files import digests
 from specvae_bench.laboratories.methods import packed_fingerprints
 from specvae_bench.laboratories.records import LABORATORY, read_records
 from specvae_bench.laboratories.retention import (
@@ -83,7 +84,7 @@ def compute(
     result = {
         "command": "specvae bench retention",
         "date": time.strftime("%Y-%m-%d"),
-        "files": {path.name: sha256_of(path) for path in spectra},
+        "files": digests(spectra),
         "excluded": {
             # By folder too: lists of truths have one name.
             "files": {f"{path.parent.name}/{path.name}": sha256_of(path) for path in exclude},

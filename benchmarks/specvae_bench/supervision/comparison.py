@@ -10,8 +10,8 @@ from typing import Any
 
 from specvae.cli.console import Console
 from specvae.errors import InputError
-from specvae.files import json_ready, sha256_of
-from specvae_bench.files import write_result
+from specvae.files import json_ready
+from specvae_bench.files import digests, write_result
 from specvae_bench.folds.fold import Fold, read_fold
 from specvae_bench.folds.options import FoldFiles
 from specvae_bench.retrieval.comparison import Comparison
@@ -53,7 +53,7 @@ class Settings:
 
     def described(self, fold: Fold, ppm: float) -> dict[str, Any]:
         """Return what decides on a training's result, as JSON values."""
-        structures = [{"name": path.name, "sha256": sha256_of(path)} for path in self.molecules]
+        structures = digests(self.molecules)
         return {
             **fold.described,
             "unpaired_molecules": {"files": structures, "n_wanted": self.n_molecules},

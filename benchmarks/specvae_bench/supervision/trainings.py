@@ -174,7 +174,7 @@ def draw_molecules(
         elif reject_compound(blocks, *left_out) is None:
             drawn.append(row.molecule)
     if paths:
-        console.log(f"unpaired molecules: {report.summary()}; {len(drawn):,} drawn")
+        console.log(f"unpaired molecules: {report.summary('structures')}; {len(drawn):,} drawn")
         if not drawn:
             raise InputError(f"{paths[0]}: no structure to learn from is left in it")
     return drawn

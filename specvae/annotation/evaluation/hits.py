@@ -150,7 +150,7 @@ def intervals_of(figures: Mapping[str, Any]) -> dict[int, tuple[float, float]]:
 
 
 def random_curve(ranks: Sequence[TruthRank], k_max: int) -> list[float]:
-    """Return the intervals for shuffled candidates, for k = 1 ... `k_max`."""
+    """Return the same share as `top_k_curve` for shuffled candidates, for k = 1 ... `k_max`."""
     return [float(random_hits(ranks, k).mean()) for k in range(1, k_max + 1)]
 
 
