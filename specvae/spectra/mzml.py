@@ -1,39 +1,41 @@
-"""mzML and mzXML: fragment spectra only, scan by scan.
+"""mzML: fragment spectra only, scan by scan.
 
-Both are read with the standard library's XML parser, which opens no other file and no network
-address. Every scan is decoded by itself, so that a broken scan does not affect the others.
+It is read with the standard library's XML parser, which opens no other file and no network address.
+Every scan is decoded by itself, so that a broken scan does not affect the others.
 """
 
 from __future__ import annotations
 
-import binascii
-import re
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
 import numpy as np
-from numpy.typing import NDArray
 
-from specvae.compression import DECOMPRESSION_ERRORS
-from specvae.errors import printable
-from specvae.limits import limits
 from specvae.masses import ISOTOPE_STEP
 from specvae.report import ReadReport, Reason
-from specvae.spectra.build import Style, make_spectrum
-from specvae.spectra.fields import SAME_MZ, Record
-from specvae.spectra.lines import open_bytes
+from specvae.spectra.fields import SAME_MZ
 from specvae.spectra.notes import Note
 from specvae.spectra.numpress import decode_linear, decode_pic, decode_slof
+from specvae.spectra.scans import (
+    SRM_OF_FILTER,
+    WIDEST_WINDOW,
+    Numbers,
+    Scan,
+    from_base64,
+    from_bytes,
+    of_declared_length,
+    one_polarity,
+    parse_number,
+    plain_number,
+    polarity_of_filter,
+    read_scans,
+    signed_charge,
+    unzip,
+)
 from specvae.spectra.spectrum import Spectrum
-from specvae.spectra.values import RejectedRecordError, parse_ion_mode, shown
-from specvae.spectra.xml_scans import children, find, scan_elements, tag_of
-
-MZML_STYLE = Style(id_fields=("title",), name_fields=(), seconds_per_rt_unit=1.0)
-
-Numbers = NDArray[np.float64]
+from specvae.spectra.values import RejectedRecordError
+from specvae.spectra.xml_scans import children, find, tag_of
 
 
 def read_mzml(path: Path, report: ReadReport) -> Iterator[Spectrum]:
@@ -43,68 +45,8 @@ def read_mzml(path: Path, report: ReadReport) -> Iterator[Spectrum]:
     the XML is broken or cut off counts as one TRUNCATED record.
     """
     groups: dict[str, Element] = {}
-    return _read(path, report, "spectrum", groups, lambda scan: _mzml_scan(scan, groups))
+    return read_scans(path, report, "spectrum", groups, lambda scan: _mzml_scan(scan, groups))
 
-
-def read_mzxml(path: Path, report: ReadReport) -> Iterator[Spectrum]:
-    """Yield the fragment spectra of an mzXML file, as `read_mzml` does."""
-    return _read(path, report, "scan", {}, _mzxml_scan)
-
-
-class _Scan(NamedTuple):
-    """The description of a scan; its peaks are decoded when they are needed."""
-
-    fields: dict[str, str]
-    notes: tuple[str, ...]
-    is_other: bool  # no mass spectrum of fragments, such as a UV spectrum
-    peaks: Callable[[], tuple[Numbers, Numbers]]
-
-
-def _read(
-    path: Path,
-    report: ReadReport,
-    tag: str,
-    groups: dict[str, Element],
-    read: Callable[[Element], _Scan],
-) -> Iterator[Spectrum]:
-    index = 0
-    with open_bytes(path) as stream:
-        scans = scan_elements(path, stream, tag, groups)
-        while True:
-            try:
-                index, element, fault = next(scans)
-            except StopIteration:
-                return
-            except (ParseError, LookupError, ValueError, *DECOMPRESSION_ERRORS) as error:
-                # The parser raises the second and third for encodings that it does not know.
-                index += 1
-                detail = f"{error} after {index - 1} scans; the rest of the file is not read"
-                report.skip(str(path), index, f"{path.name}#{index}", Reason.TRUNCATED, detail)
-                return
-            stated = "" if element is None else element.get("id") or element.get("num") or ""
-            name = printable(stated) or f"{path.name}#{index}"
-            if fault or element is None:
-                detail = f"{fault}; the file is read on from the next scan"
-                report.skip(str(path), index, name, Reason.TRUNCATED, detail)
-                continue
-            try:
-                scan = read(element)
-                if scan.is_other:
-                    report.skip(str(path), index, name, Reason.OTHER_SPECTRUM)
-                elif scan.fields.get("ms_level") == "1":
-                    report.skip(str(path), index, name, Reason.MS_LEVEL, "MS level 1")
-                else:
-                    record = Record(scan.fields, {}, scan.notes)
-                    mz, intensity = scan.peaks()
-                    place = str(path), index, index
-                    yield make_spectrum(record, mz, intensity, MZML_STYLE, name, place, limits())
-            except RejectedRecordError as error:
-                # Runs have scans in which nothing was measured.
-                is_sound = error.reason is Reason.NO_PEAKS
-                report.skip(str(path), index, name, error.reason, error.detail, is_sound=is_sound)
-
-
-# --------------------------------------------------------------------------- mzML
 
 _MS_LEVEL = "MS:1000511"
 _MS1_SPECTRUM = "MS:1000579"
@@ -130,7 +72,6 @@ _OTHER_SPECTRA = frozenset(
     }
 )
 _SELECTED_REACTIONS = ("MS:1000581", "MS:1000583")  # CRM and SRM spectrum
-_SRM_OF_FILTER = re.compile(r"\b(?:SRM|CRM) ms", re.IGNORECASE)
 _TYPES: Mapping[str, str] = {
     "MS:1000519": "<i4",
     "MS:1000521": "<f4",
@@ -209,7 +150,7 @@ class _Terms:
     def number(self, accession: str) -> float | None:
         """Return a term's value as a number, None if the term is missing."""
         text = self.text(accession)
-        return None if text is None else _number(text, accession)
+        return None if text is None else parse_number(text, accession)
 
     def unit(self, accession: str) -> str:
         """Return the name of a term's unit."""
@@ -220,15 +161,7 @@ class _Terms:
         return _UNITS.get(term.get("unitAccession", ""), named)
 
 
-def _number(text: str, quantity: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        detail = f"{quantity} is {shown(text)}, wanted a number"
-        raise RejectedRecordError(Reason.BAD_FIELD, detail) from None
-
-
-def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
+def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> Scan:
     terms = _Terms(element, groups)
     arrays = [
         (_Terms(array, groups), array)
@@ -243,7 +176,7 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
     filter_line = first_scan.text(_FILTER) or terms.text(_FILTER)
     fields = {
         "ms_level": level,
-        "ion_mode": _mode_of(terms) or _mode_of(first_scan) or _of_filter(filter_line),
+        "ion_mode": _mode_of(terms) or _mode_of(first_scan) or polarity_of_filter(filter_line),
         "profile": "profile" if _PROFILE in terms and _CENTROID not in terms else None,
         "retention_time": _mzml_time(first_scan),
         "filter_line": filter_line,
@@ -252,7 +185,7 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
     if precursors and not is_other and level != "1":
         found, notes = _mzml_precursor(precursors, groups, fields["ion_mode"])
         fields |= found
-    if any(term in terms for term in _SELECTED_REACTIONS) or _SRM_OF_FILTER.search(
+    if any(term in terms for term in _SELECTED_REACTIONS) or SRM_OF_FILTER.search(
         filter_line or ""
     ):
         notes = (*notes, Note.FEW_REACTIONS)
@@ -265,9 +198,9 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> _Scan:
             raise RejectedRecordError(Reason.BAD_ENCODING, _OTHER_FILE)
         mz = _mzml_array(arrays, _MZ_ARRAY)
         intensity = _mzml_array(arrays, _INTENSITY_ARRAY)
-        return _counted(mz, intensity, n_declared)
+        return of_declared_length(mz, intensity, n_declared)
 
-    return _Scan({k: v for k, v in fields.items() if v is not None}, notes, is_other, peaks)
+    return Scan({k: v for k, v in fields.items() if v is not None}, notes, is_other, peaks)
 
 
 def _is_of_peaks(array: _Terms) -> bool:
@@ -275,23 +208,7 @@ def _is_of_peaks(array: _Terms) -> bool:
 
 
 def _mode_of(terms: _Terms) -> str | None:
-    return _polarity(_POSITIVE in terms, _NEGATIVE in terms)
-
-
-def _polarity(positive: bool, negative: bool) -> str | None:
-    if positive == negative:
-        return None
-    return "positive" if positive else "negative"
-
-
-# "FTMS - p ESI d Full ms2 252.11@hcd35.00 [50.00-270.00]", as Thermo's instruments write.
-_FILTER_SIGN = re.compile(r"\s*[A-Za-z]*MS\s+(?:\{[^}]*\}\s+)?([+-])\s")
-
-
-def _of_filter(line: str | None) -> str | None:
-    """Return the ion mode of a filter line, None if it states none."""
-    found = _FILTER_SIGN.match(line or "")
-    return None if found is None else _polarity(found[1] == "+", found[1] == "-")
+    return one_polarity(_POSITIVE in terms, _NEGATIVE in terms)
 
 
 def _mzml_time(terms: _Terms) -> str | None:
@@ -324,7 +241,7 @@ def _mzml_precursor(
         notes.append(Note.FIRST_PRECURSOR.about(", ".join(f"{mass:g}" for mass in isolated)))
     target = window.number(_TARGET)
     width = _width(target, window) if target else 0.0
-    if width > _WIDEST_WINDOW and (mz is None or abs(mz - (target or 0.0)) <= SAME_MZ):
+    if width > WIDEST_WINDOW and (mz is None or abs(mz - (target or 0.0)) <= SAME_MZ):
         notes.append(Note.WIDE_WINDOW.about(f"{width:g} Th around {target:g}"))
         mz = target = None
     if target and (mz is None or not _is_inside(mz, target, window)):
@@ -335,7 +252,7 @@ def _mzml_precursor(
         notes.append(Note.ISOTOPE_OF_TARGET.about(f"{mz:g}, {target:g}"))
     fields = {
         "precursor_mz": None if mz is None else repr(mz),
-        "charge": _charge(ions[0].text(_CHARGE), ions[0].texts(_POSSIBLE_CHARGE), ion_mode)
+        "charge": signed_charge(ions[0].text(_CHARGE), ions[0].texts(_POSSIBLE_CHARGE), ion_mode)
         if ions
         else None,
         "collision_energy": _mzml_energy(activation),
@@ -361,34 +278,25 @@ def _mzml_energy(activation: _Terms) -> str | None:
     """Return the collision energy of an activation with its unit, None if it states none."""
     percent, energy = activation.text(_PERCENT), activation.text(_ENERGY)
     if percent is not None:
-        return f"{_plain(percent)} NCE"
+        return f"{plain_number(percent)} NCE"
     unit = "NCE" if "percent" in map(activation.unit, (_ENERGY, _RAMP_START)) else "eV"
     if energy is not None:
-        return f"{_plain(energy)} {unit}"
+        return f"{plain_number(energy)} {unit}"
     start, end = activation.text(_RAMP_START), activation.text(_RAMP_END)
-    return None if start is None or end is None else f"ramp {_plain(start)}-{_plain(end)} {unit}"
-
-
-def _plain(text: str) -> str:
-    """Return a number in its shortest form; other text is returned as it is."""
-    try:
-        return f"{float(text):g}"
-    except ValueError:
-        return text
+    return (
+        None
+        if start is None or end is None
+        else f"ramp {plain_number(start)}-{plain_number(end)} {unit}"
+    )
 
 
 def _selected_mz(ion: _Terms) -> float | None:
     for name in _SELECTED_MZ:
         words = (ion.text(name) or "").split()
         # Some writers put the intensity behind it.
-        if words and (mz := _number(words[0] if len(words) == 2 else " ".join(words), name)):
+        if words and (mz := parse_number(words[0] if len(words) == 2 else " ".join(words), name)):
             return mz
     return None
-
-
-_WIDEST_WINDOW = 12.0
-"""Th; instruments that select precursors isolate windows of up to about 10 Th. Wider windows hold
-many ions (DIA, SWATH, MSE), and their middle is not the m/z of an ion."""
 
 
 def _distances(window: _Terms) -> tuple[float, float]:
@@ -422,22 +330,6 @@ def _is_isotope_below(mz: float, target: float, charge: str | None) -> bool:
     return abs(target - mz - ISOTOPE_STEP / n_charges) <= SAME_MZ
 
 
-def _charge(stated: str | None, possible: Sequence[str], ion_mode: str | None) -> str | None:
-    """Return the charge of a precursor, or its possible charges, with signs."""
-    texts = possible if stated is None or not stated.strip("+-0") else [stated]
-    return " or ".join(dict.fromkeys(_signed(text, ion_mode) for text in texts)) or stated
-
-
-def _signed(charge: str, ion_mode: str | None) -> str:
-    """Return a charge with the sign of the ion mode, which many writers leave out of negative ones.
-
-    A minus sign stays, to be compared with the ion mode.
-    """
-    if ion_mode is None or charge.startswith("-"):
-        return charge
-    return f"{charge.strip('+-')}{'-' if ion_mode == 'negative' else '+'}"
-
-
 def _mzml_array(arrays: list[tuple[_Terms, Element]], kind: str) -> Numbers:
     for terms, array in arrays:
         if kind in terms:
@@ -447,11 +339,11 @@ def _mzml_array(arrays: list[tuple[_Terms, Element]], kind: str) -> Numbers:
 
 
 def _mzml_numbers(terms: _Terms, text: str) -> Numbers:
-    data = _from_base64(text)
+    data = from_base64(text)
     for accession, (decode, is_zipped) in _NUMPRESS.items():
         if accession in terms:
             try:
-                return decode(_unzip(data) if is_zipped else data) if data else np.empty(0)
+                return decode(unzip(data) if is_zipped else data) if data else np.empty(0)
             except ValueError as error:
                 raise RejectedRecordError(Reason.BAD_ENCODING, str(error)) from None
     for accession, name in _OTHER_COMPRESSIONS.items():
@@ -461,120 +353,4 @@ def _mzml_numbers(terms: _Terms, text: str) -> Numbers:
     types = [kind for accession, kind in _TYPES.items() if accession in terms]
     if len(types) != 1:
         raise RejectedRecordError(Reason.BAD_ENCODING, "an array does not say its type of numbers")
-    return _from_bytes(_unzip(data) if _ZLIB in terms else data, types[0])
-
-
-def _from_base64(text: str) -> bytes:
-    try:
-        return binascii.a2b_base64("".join(text.split()), strict_mode=True) if text else b""
-    except (binascii.Error, ValueError) as error:
-        raise RejectedRecordError(Reason.BAD_ENCODING, f"no base64: {error}") from None
-
-
-def _unzip(data: bytes) -> bytes:
-    unzip = zlib.decompressobj()
-    try:
-        most = limits().record_peaks
-        numbers = unzip.decompress(data, 8 * most + 1) if data else b""
-    except zlib.error as error:
-        raise RejectedRecordError(Reason.BAD_ENCODING, f"zlib: {error}") from None
-    if data and not unzip.eof:
-        if len(numbers) > 8 * most:
-            raise RejectedRecordError(Reason.TOO_LARGE, f"more than {most:,} peaks (record_peaks)")
-        raise RejectedRecordError(Reason.BAD_ENCODING, "zlib: the data are cut off")
-    return numbers
-
-
-def _from_bytes(data: bytes, kind: str) -> Numbers:
-    size = np.dtype(kind).itemsize
-    if len(data) % size:
-        detail = f"{len(data)} bytes are no whole number of {8 * size}-bit numbers"
-        raise RejectedRecordError(Reason.BAD_ENCODING, detail)
-    return np.frombuffer(data, dtype=kind).astype(np.float64)
-
-
-# --------------------------------------------------------------------------- mzXML
-
-# msconvert's names of precursor-ion and neutral-loss scans, in which the first quadrupole scans.
-_OTHER_SCANS = frozenset({"q1", "q3", "calibration"})
-_REACTIONS = frozenset({"srm", "crm", "mrm"})
-
-
-def _mzxml_scan(element: Element) -> _Scan:
-    precursors = [
-        text for child in children(element, "precursorMz") if (text := (child.text or "").strip())
-    ]
-    polarity = element.get("polarity") or _of_filter(element.get("filterLine"))
-    ion_mode = None if polarity is None else parse_ion_mode(polarity)
-    first = find(element, "precursorMz")
-    stated_width = None if first is None else first.get("windowWideness")
-    width = _number(stated_width, "windowWideness") if stated_width else 0.0
-    notes: tuple[str, ...] = ()
-    if width > _WIDEST_WINDOW and precursors:
-        notes = (Note.WIDE_WINDOW.about(f"{width:g} Th around {precursors[0]}"),)
-        precursors = []
-    scan_type = element.get("scanType", "").strip().lower()
-    if scan_type in _REACTIONS or _SRM_OF_FILTER.search(element.get("filterLine", "")):
-        notes = (*notes, Note.FEW_REACTIONS)
-    energy = element.get("collisionEnergy", "").strip()
-    level = element.get("msLevel", "").strip()
-    fields = {
-        "ms_level": level or None,
-        "ion_mode": polarity,
-        "profile": "profile" if element.get("centroided") == "0" else None,
-        "precursor_mz": ", ".join(dict.fromkeys(precursors)) or None,
-        "charge": None if first is None else _mzxml_charge(first, ion_mode),
-        "collision_energy": f"{_plain(energy)} eV" if energy else None,
-        "rt_seconds": element.get("retentionTime"),
-        "filter_line": element.get("filterLine"),
-        "fragmentation": None if first is None else first.get("activationMethod"),
-    }
-    parts = children(element, "peaks")
-    return _Scan(
-        {key: value for key, value in fields.items() if value is not None},
-        notes,
-        level == "0" or (level != "1" and scan_type in _OTHER_SCANS),
-        lambda: _mzxml_peaks(parts, element.get("peaksCount", "")),
-    )
-
-
-def _mzxml_charge(precursor: Element, ion_mode: str | None) -> str | None:
-    possible = precursor.get("possibleCharges", "").replace(",", " ").split()
-    return _charge(precursor.get("precursorCharge"), possible, ion_mode)
-
-
-def _mzxml_peaks(parts: list[Element], n_declared: str) -> tuple[Numbers, Numbers]:
-    """Return the peaks of a scan: pairs in one part, or a part for m/z and one for intensity."""
-    columns: dict[str, Numbers] = {}
-    for part in parts:
-        data = _from_base64((part.text or "").strip())
-        compression = (part.get("compressionType") or "none").lower()
-        if compression not in ("none", "zlib"):
-            detail = f"the compression {shown(compression)} is not supported"
-            raise RejectedRecordError(Reason.BAD_ENCODING, detail)
-        order = "<" if "little" in part.get("byteOrder", "").lower() else ">"
-        kind = {"32": f"{order}f4", "64": f"{order}f8"}.get(part.get("precision", "32"))
-        if kind is None:
-            detail = f"numbers of {shown(part.get('precision', ''))} bits"
-            raise RejectedRecordError(Reason.BAD_ENCODING, detail)
-        content = part.get("contentType") or part.get("pairOrder") or "m/z-int"
-        columns[content] = _from_bytes(_unzip(data) if compression == "zlib" else data, kind)
-    mz = columns.get("m/z", np.empty(0))
-    intensity = columns.get("intensity", np.empty(0))
-    if "m/z-int" in columns:
-        pairs = columns["m/z-int"]
-        if pairs.size == 2 and not pairs.any() and not n_declared.strip("0"):
-            pairs = pairs[:0]  # some writers put one empty pair where there is no peak
-        mz, intensity = pairs[0::2], pairs[1::2]
-    return _counted(mz, intensity, n_declared)
-
-
-def _counted(mz: Numbers, intensity: Numbers, n_declared: str) -> tuple[Numbers, Numbers]:
-    """Return both columns of a spectrum, if both have the declared length."""
-    if mz.size != intensity.size:
-        detail = f"{mz.size} m/z values, {intensity.size} intensities"
-        raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)
-    if n_declared.strip("0") and n_declared != str(mz.size):
-        detail = f"{shown(n_declared)} declared, {mz.size} found"
-        raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)
-    return mz, intensity
+    return from_bytes(unzip(data) if _ZLIB in terms else data, types[0])

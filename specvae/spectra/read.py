@@ -13,7 +13,8 @@ from specvae.spectra.lines import LineSource, sniff_format
 from specvae.spectra.massbank import read_massbank
 from specvae.spectra.mgf import read_mgf
 from specvae.spectra.msp import read_msp
-from specvae.spectra.mzml import read_mzml, read_mzxml
+from specvae.spectra.mzml import read_mzml
+from specvae.spectra.mzxml import read_mzxml
 from specvae.spectra.notes import note_kind
 from specvae.spectra.spectrum import Spectrum
 
