@@ -1,4 +1,4 @@
-"""RDKit kept from taking Ctrl-C, where its library can be told apart: on 64-bit Linux.
+"""RDKit kept from taking Ctrl-C, where its library is known: on 64-bit Linux.
 
 Each search for substructures of RDKit 2026.03, of which an InChIKey makes some, gives SIGINT to a
 handler of RDKit's by the C function ``signal``, and does not give it back. A Ctrl-C that comes then
@@ -17,12 +17,14 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
+import platform
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 _LIBRARY = "libRDKitSubstructMatch"
+_MACHINES = ("x86_64", "aarch64")
 _MAPS = Path("/proc/self/maps")
 _MAPPED = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \S+ *(.*)")
 # Entries of the dynamic section.
@@ -69,7 +71,9 @@ def keep_rdkit_from_ctrl_c() -> bool:
     """
     python = getattr(ctypes, "pythonapi", None)
     harmless = getattr(python, "PyOS_getsig", None)  # returns the handler that there is
-    if harmless is None or not sys.platform.startswith("linux") or sys.maxsize < 2**32:
+    if harmless is None or not sys.platform.startswith("linux"):
+        return False
+    if platform.machine() not in _MACHINES or sys.maxsize < 2**32:
         return False
     address = ctypes.cast(harmless, ctypes.c_void_p).value or 0
     importlib.import_module("rdkit.Chem.rdchem")  # loads the library
