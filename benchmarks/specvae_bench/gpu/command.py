@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -271,14 +272,12 @@ def run_all(
             )
             started = time.monotonic()
             process.start()
-            process.join(seconds + _SECONDS_TO_STOP)
-            if process.is_alive():
-                console.log(f"{name}: ended by force")
-                process.terminate()
-                process.join(3.0)
+            try:
+                process.join(seconds + _SECONDS_TO_STOP)
                 if process.is_alive():
-                    process.kill()
-                    process.join()
+                    console.log(f"{name}: ended by force")
+            finally:  # also where this process is interrupted, which would wait for the other
+                _end(process)
             for part in parts(name):
                 found = _read(plan.output / f"{part}.json")
                 error = found.get("error", "")
@@ -290,6 +289,16 @@ def run_all(
                 for line in _summary(part, found):
                     click.echo(line)
     return failed
+
+
+def _end(process: BaseProcess) -> None:
+    """End a process, if it still runs."""
+    if process.is_alive():
+        process.terminate()
+        process.join(3.0)
+    if process.is_alive():
+        process.kill()
+        process.join()
 
 
 def _undone(wanted: str, plan: Plan, again: bool, console: Console) -> list[str]:

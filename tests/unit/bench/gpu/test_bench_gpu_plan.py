@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -95,6 +96,21 @@ def test_a_step_that_fails_is_told_in_one_line_and_by_the_exit_code(
         gpu.main([*given, "-o", str(tmp_path / "gpu"), "--budget", "90"], standalone_mode=False)
     wanted = "prepared.npz: no archive of arrays, wanted a file of 'bench gpu --prepare'"
     assert re.search(f"speed: not done after .* s: .*/{wanted}\n", caplog.text)
+
+
+def test_an_interrupted_call_ends_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[BaseProcess] = []
+
+    def interrupted(process: BaseProcess, timeout: float | None = None) -> None:
+        started.append(process)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BaseProcess, "join", interrupted)
+    plan = Plan(tmp_path, "cpu", limit=20)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(plan, 100.0, {"equality": 50.0}, again=False, console=Console())
+    assert not started[0].is_alive()
 
 
 def test_a_joined_step_that_cannot_begin_leaves_the_others_be(
