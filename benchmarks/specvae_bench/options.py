@@ -48,7 +48,7 @@ def ppm_option(function: Decorated) -> Decorated:
         type=NumberRange(min=0.0, min_open=True),
         default=10.0,
         show_default=True,
-        help="Mass window of candidates.",
+        help="Mass window of candidates, ± ppm.",
     )(function)
 
 

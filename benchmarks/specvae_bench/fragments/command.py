@@ -29,21 +29,21 @@ from specvae_bench.options import (
     "--compounds",
     type=WholeRange(min=1),
     default=None,
-    help="Largest number of compounds.  [default: all]",
+    help="Largest number of compounds of each ion mode.  [default: all]",
 )
 @click.option(
     "--decoys",
     type=WholeRange(min=1),
     default=47,
     show_default=True,
-    help="Other structures for each compound; eight are drawn at a time.",
+    help="Most other structures for each compound; eight are drawn at a time.",
 )
 @click.option(
     "--spectra-per-compound",
     type=WholeRange(min=1),
     default=12,
     show_default=True,
-    help="Spectra of each compound; two are drawn at a time.",
+    help="Most spectra of each compound; two are drawn at a time.",
 )
 @ppm_option
 @click.option(

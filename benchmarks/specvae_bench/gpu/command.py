@@ -43,7 +43,13 @@ _FEWEST_SECONDS = 8.0
     show_default=True,
     help="Seconds for all steps together.",
 )
-@click.option("--device", type=Choice(["cuda", "cpu"]), default="cuda", show_default=True)
+@click.option(
+    "--device",
+    type=Choice(["cuda", "cpu"]),
+    default="cuda",
+    show_default=True,
+    help="Device that is measured; cpu is for a trial.",
+)
 @click.option("--data", type=INPUT, default=None, help="Folder of MNIST's four files.")
 @click.option(
     "--prepared", type=INPUT, default=None, help="File of encoded spectra, made by --prepare."
@@ -61,7 +67,7 @@ _FEWEST_SECONDS = 8.0
     multiple=True,
     metavar="NAME[+NAME][=SECONDS]",
     help="Only this step (repeatable), with a limit of its own; steps on digits joined by + run "
-    "side by side.  [default: all, in order]",
+    "side by side.  [default: all, in order, but those that lack --data or --prepared]",
 )
 @click.option("--again", is_flag=True, help="Also run steps that are done.")
 @click.option(
@@ -93,7 +99,8 @@ _FEWEST_SECONDS = 8.0
     "--finish",
     "finishing",
     is_flag=True,
-    help="Rank the folds' candidates by what was predicted; needs rdkit.",
+    help="Rank the folds' candidates by what was predicted, for queries of --ion-mode, else of "
+    "positive ions; needs rdkit.",
 )
 @click.option("--spectra", type=INPUT, multiple=True, help="Library to prepare (repeatable).")
 @click.option(

@@ -75,7 +75,9 @@ _OPTIONS = (
         multiple=True,
         help="Posteriors and objective (repeatable); see 'specvae docs models'.  [default: svae]",
     ),
-    click.option("--all-models", is_flag=True, help="Every kind in turn."),
+    click.option(
+        "--all-models", is_flag=True, help="Every kind in turn, in place of --model-kind."
+    ),
     click.option(
         "--supervision",
         "levels",
@@ -92,15 +94,23 @@ _OPTIONS = (
         show_default=True,
         help="Seed; several with commas between them.",
     ),
-    click.option("--epochs", type=WholeRange(min=1), default=None, help="[default: the paper's]"),
     click.option(
-        "--batch-size", type=WholeRange(min=1), default=None, help="[default: the paper's]"
+        "--epochs",
+        type=WholeRange(min=1),
+        default=None,
+        help="Epochs of training; more than before continue a run.  [default: the paper's]",
+    ),
+    click.option(
+        "--batch-size",
+        type=WholeRange(min=1),
+        default=None,
+        help="Examples of each stream in a step.  [default: the paper's]",
     ),
     click.option(
         "--learning-rate",
         type=NumberRange(min=0.0, min_open=True),
         default=None,
-        help="[default: the paper's]",
+        help="Adam's learning rate.  [default: the paper's]",
     ),
     click.option(
         "--unpaired",

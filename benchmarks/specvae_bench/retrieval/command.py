@@ -65,10 +65,11 @@ def retrieval(
     """Compare methods of ranking on the same queries and candidates.
 
     --data is a folder that 'bench holdout --structures' has written, or a contest's folder as for
-    'bench casmi2017'. The methods are those of the list below and each model: blind, alone, and
-    together with the sum of 30. Each ranks twice: among all candidates, and among those with the
-    truth's formula. --ion-mode and --adduct also select queries. Compounds of the fold are never in
-    the library.
+    'bench casmi2017'. The methods are those of the list below and each model: blind, by its
+    predicted fingerprint, by everything that 'annotate' ranks by, and by the fingerprint together
+    with the sum of 30 of the analogues. Each ranks twice: among all candidates, and among those
+    with the truth's formula. --ion-mode and --adduct also select queries. Compounds of the fold are
+    never in the library; a model that has learned from them is warned of.
 
     Writes retrieval.json, table.md, topk.png, topk-formula.png and falloff.png.
 

@@ -22,7 +22,7 @@ from specvae.cli.options import INPUT, NumberRange, WholeRange
 from specvae.compression import DECOMPRESSION_ERRORS, open_decompressed
 from specvae.errors import InputError
 from specvae.sources import no_such_file
-from specvae_bench.options import require_own_head, require_results, require_unused
+from specvae_bench.options import output_option, require_own_head, require_results, require_unused
 
 # One pass over a file in a process of its own; prints spectra, seconds and peak memory (KiB).
 _READ_SCRIPT = """
@@ -129,7 +129,7 @@ _ON_REQUEST = ("read_msp", "pools")  # need a file, or gigabytes
     show_default=True,
     help="Repeats of reading the whole file.",
 )
-@click.option("-o", "--output", type=INPUT, default=Path("speed.json"), show_default=True)
+@output_option("speed.json", "File of the measurements.")
 @settings_options
 @verbosity
 def speed(
