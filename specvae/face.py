@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 
+from specvae.annotation.evidence.odds import logistic
 from specvae.annotation.output.cells import Cell
 from specvae.annotation.output.provenance import provenance
 from specvae.annotation.output.tables import FILE_COLUMN, all_rows
@@ -271,11 +272,9 @@ class Model:
 
         Of files, the spectra are those that `read_spectra` returns, in their order.
         """
-        import numpy as np
-
         with heeding_interrupts():
             logits = self.annotator.predict(self._with_ions(spectra))
-        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
+        return logistic(logits)
 
     def embed(self, spectra: Spectra) -> NDArray[np.float32]:
         """Return the latent mean of each spectrum, float32 (n_spectra, n_latent).

@@ -130,13 +130,14 @@ def _rows(
     """Yield the rows of some queries, each query's by falling probability."""
     import numpy as np
 
+    from specvae.annotation.evidence.odds import logistic
     from specvae.annotation.ranking.library import nearest_in_library
 
     meanings = [annotator.layout.meaning(bit) for bit in range(annotator.layout.n_bits)]
     for spectrum, logits, nearest in zip(
         spectra, annotator.predict(spectra), nearest_in_library(annotator, spectra), strict=True
     ):
-        probabilities = 1.0 / (1.0 + np.exp(-logits))
+        probabilities = logistic(logits)
         match = ("", "") if nearest is None else (nearest.query_id, f"{nearest.cosine:.6f}")
         for bit in np.argsort(-probabilities, kind="stable").tolist():
             if probabilities[bit] < least:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
+from specvae.annotation.evidence.odds import log_odds_of, logistic
 from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares, StatedShares
 from specvae.annotation.evidence.weighted import Evidence
 
@@ -216,10 +217,7 @@ def probability_at(
     log_odds: NDArray[np.float64], share: float | NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the chance (n,) that a case is positive, ``sigma(log_odds + logit share)``."""
-    with np.errstate(divide="ignore"):
-        prior = np.log(share) - np.log1p(-share)
-    # The logistic function by tanh, which overflows nowhere and takes an infinite prior.
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * (log_odds + prior))))
+    return logistic(log_odds + log_odds_of(share))
 
 
 def _log_sum(values: NDArray[np.float64]) -> float:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import CLEAR_COSINE
+from specvae.annotation.evidence.odds import log_odds_of
 from specvae.annotation.evidence.weighted import Evidence
 
 LARGEST_GAP = 6.0
@@ -82,7 +83,7 @@ def list_features(evidence: Evidence, n_peaks: int) -> dict[str, float]:
     known = float(chances[measured].sum() / chances.sum())
     own_spectra = float(columns["library"][measured].max()) if measured.any() else 0.0
     unlisted = unlisted_match(evidence.analogues)
-    share = float(np.log(evidence.shares.known) - np.log1p(-evidence.shares.known))
+    share = float(log_odds_of(evidence.shares.known))
     return {
         "nearest_cosine": nearest,
         "best_votes": float(votes.max()),

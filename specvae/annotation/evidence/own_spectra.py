@@ -21,6 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.odds import log_odds_of
+
 # Cosines closer to 0 or 1 than this count as this close.
 _EDGE = 1e-3
 _GOOD = 0.7  # cosine of a good match by accurate masses
@@ -215,5 +217,4 @@ def unseen_ratios(*measured: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _log_odds(cosine: NDArray[np.float64]) -> NDArray[np.float64]:
-    bounded = np.clip(cosine, _EDGE, 1.0 - _EDGE)
-    return np.asarray(np.log(bounded) - np.log1p(-bounded))
+    return log_odds_of(np.clip(cosine, _EDGE, 1.0 - _EDGE))

@@ -21,6 +21,7 @@ from specvae.annotation.evidence.fingerprint import (
 from specvae.annotation.evidence.items import BitEvidence
 from specvae.annotation.evidence.list_features import LIST_FEATURES
 from specvae.annotation.evidence.memory import from_companions
+from specvae.annotation.evidence.odds import logistic
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.library.header import AnnotatorHeader, LayoutIdentity
 from specvae.annotation.library.query import Assumptions, Query
@@ -247,7 +248,7 @@ class Annotator:
                 BitEvidence(
                     bit,
                     self.layout.title(bit),
-                    float(1.0 / (1.0 + np.exp(-float(logits[bit])))),
+                    float(logistic(logits[bit])),
                     first_has_it,
                     float(gains[bit]),
                     fragment_smiles(mol, places[0]) if places else "",
