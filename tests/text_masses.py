@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from specvae.molecules.mass_screen import MassScreen
 from specvae.molecules.structure_files import read_cells
 from specvae.molecules.structures import parse_rows
-from specvae.molecules.text_mass import MassScreen, text_masses
+from specvae.molecules.text_mass import text_masses
 from specvae.molecules.text_tables import Cells
 from specvae.molecules.workers import LocalEngine
 from specvae.report import ReadReport

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from specvae.errors import InputError, SpecvaeError
 from specvae.limits import limits
 from specvae.masses import deviation_ppm, ppm_width
+from specvae.molecules.mass_screen import MassScreen
 from specvae.molecules.molecule import FIRST_BLOCK, Molecule
 from specvae.molecules.pool_pieces import first_text, joined_ids
 from specvae.molecules.query_ids import by_form, listed_as
 from specvae.molecules.quiet import each_quietly
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structures import Row, parse_texts, read_rows, with_own_keys
-from specvae.molecules.text_mass import MassScreen
 from specvae.report import ReadReport, Reason
 
 _SAME_MASS = 1e-3  # Da: isotopologues, which share a first block, are further apart

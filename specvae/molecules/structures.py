@@ -24,7 +24,7 @@ from specvae.molecules.workers import in_order, n_waiting, usable_cores
 from specvae.report import ReadReport, Reason
 
 if TYPE_CHECKING:  # processes that parse need no Numba
-    from specvae.molecules.text_mass import MassScreen
+    from specvae.molecules.mass_screen import MassScreen
 
 _BATCH = 1000
 _KEYS_COMPUTED = 30  # at most, of a table: each takes half a millisecond

@@ -20,8 +20,8 @@ from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.molecules.graph import OrderedGraph
 from specvae.molecules.graph_cache import GraphCache
 from specvae.molecules.graphs_together import graphs_of
+from specvae.molecules.mass_screen import MassScreen
 from specvae.molecules.molecule import Molecule
-from specvae.molecules.text_mass import MassScreen
 from specvae.molecules.workers import LocalEngine
 from specvae.report import ReadReport
 from specvae.sources import is_pool

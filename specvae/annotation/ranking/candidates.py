@@ -27,10 +27,10 @@ from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet, usable_structures
 from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, all_fingerprints
 from specvae.molecules.graph_cache import GraphCache
+from specvae.molecules.mass_screen import MassScreen
 from specvae.molecules.molecule import average_mass_of_formula, exact_mass_of_smiles
 from specvae.molecules.structure_cache import StructureCache
 from specvae.molecules.structure_files import read_cells
-from specvae.molecules.text_mass import MassScreen
 from specvae.progress import Progress
 from specvae.report import ReadReport
 from specvae.sources import is_pool

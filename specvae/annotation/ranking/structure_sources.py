@@ -15,9 +15,9 @@ from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet, read_candidates
 from specvae.molecules.fingerprint import FingerprintLayout
 from specvae.molecules.inner_salts import is_inner_salt
+from specvae.molecules.mass_screen import MassScreen
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.structure_cache import StructureCache
-from specvae.molecules.text_mass import MassScreen
 from specvae.report import ReadReport
 
 

@@ -17,9 +17,10 @@ from specvae.limits import VARIABLE
 from specvae.molecules import structures
 from specvae.molecules.candidates import NOT_PARSED, CandidateSet, read_candidates
 from specvae.molecules.fingerprint import get_layout
+from specvae.molecules.mass_screen import MassScreen
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.structure_files import read_cells
-from specvae.molecules.text_mass import MassScreen, text_masses
+from specvae.molecules.text_mass import text_masses
 from specvae.report import ReadReport, Reason
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
