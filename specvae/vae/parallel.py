@@ -131,6 +131,11 @@ def started_by_torchrun(environment: Mapping[str, str] | None = None) -> Process
 _OF_TORCHRUN = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
+def meeting_place() -> str:
+    """Return the address and port at which processes meet that torchrun started."""
+    return ":".join(os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT"))
+
+
 def _number(found: Mapping[str, str], name: str, default: int) -> int:
     text = found.get(name, "").strip()
     if not text:
@@ -167,9 +172,8 @@ def joined(device: torch.device) -> Iterator[Processes]:
             distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     except (RuntimeError, ValueError) as error:
         found = str(error).partition("\n")[0]
-        place = ":".join(os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT"))
         raise TrainingError(
-            f"{place}: {processes.n} processes cannot meet there: {found}"
+            f"{meeting_place()}: {processes.n} processes cannot meet there: {found}"
         ) from None
     try:
         yield processes

@@ -100,7 +100,14 @@ from specvae.vae.checkpoint import save_checkpoint
 from specvae.vae.data import TrainingData
 from specvae.vae.device import pick_device, seeded
 from specvae.vae.model import MultimodalVAE
-from specvae.vae.parallel import ALONE, Processes, joined, local_device
+from specvae.vae.parallel import (
+    ALONE,
+    Processes,
+    joined,
+    local_device,
+    meeting_place,
+    started_by_torchrun,
+)
 from specvae.vae.state import History, StateFile
 from specvae.vae.training import fit
 
@@ -169,6 +176,8 @@ def train(
     torch_device = local_device(pick_device(device))
     of_structures = ReadReport(strict=strict)
     opened = require_usable(config, files, layout, of_structures)
+    if (n_others := started_by_torchrun().n - 1) > 0:
+        progress.log(f"waiting for {counted(n_others, 'other processes')} at {meeting_place()}")
     with opened as structures, joined(torch_device) as processes:
         if resume and (header := finished_header(config, files)) is not None:
             progress.log(f"{files.output / MODEL_FILE}: this training has finished already")

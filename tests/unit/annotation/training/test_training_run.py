@@ -319,6 +319,24 @@ def test_resuming_without_a_state_says_that_training_begins_anew(files: TrainFil
     assert sum("begins anew" in line for line in said) == 1
 
 
+def test_what_a_process_of_several_waits_for_is_told(
+    files: TrainFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may wait for half an hour, where another one was never started."""
+    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": "99999"}
+    for name, value in {"RANK": "0", "WORLD_SIZE": "3", **place}.items():
+        monkeypatch.setenv(name, value)
+    said: list[str] = []
+
+    class Listener(Silence):
+        def log(self, message: str) -> None:
+            said.append(message)
+
+    with pytest.raises(TrainingError, match="3 processes cannot meet there"):
+        train(tiny_config(), files, device="cpu", progress=Listener())
+    assert said == ["waiting for 2 other processes at localhost:99999"]
+
+
 def test_resuming_with_other_data_is_refused(files: TrainFiles, tmp_path: Path) -> None:
     run(tiny_config(), files, keep_state=True)
     other = write_library(tmp_path / "other.msp", ALCOHOLS[:-1])
