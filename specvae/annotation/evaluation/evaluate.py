@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -146,6 +146,7 @@ def evaluate(
     found = _Truths(truth)
     for outcome in ranked:
         found.add(outcome)
+    found.leave_to_others()
     scoring = annotator.run_scoring
     run = scoring.of_run(found.lists, known)
     log_odds = np.array(
@@ -187,7 +188,7 @@ class _PendingQuery:
     """A query with a truth until the share of known compounds of the run is estimated.
 
     `scores` is None where it has no candidates, `place` where the truth is not among them, and
-    `ion_mode` is empty where it was not ranked.
+    `ion_mode` is empty where it was not ranked. `spectra` are the names of its own.
     """
 
     query_id: str
@@ -196,6 +197,7 @@ class _PendingQuery:
     place: int | None
     blind: TruthRank
     ion_mode: str = ""
+    spectra: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,12 +234,14 @@ class _Truths:
         self.unknown: list[str] = []
         self.contradicted: list[str] = []
         self.seen: set[str] = set()
+        self._spectra: set[str] = set()
 
     def add(self, outcome: Ranked | Unranked) -> None:
         """Look up the truth of a query, and find it among the candidates."""
         merged = () if outcome.query is None else outcome.query.merged
-        of_each = (listed_as(one, self._truth, self._forms) for one in (outcome.query_id, *merged))
-        names = [name for name in of_each if name is not None]
+        spectra = (outcome.query_id, *merged)
+        names = self._names(spectra)
+        self._spectra.update(spectra)
         self.seen.update(names)
         if isinstance(outcome, Unranked) and outcome.refusal.is_filter:
             return
@@ -249,7 +253,22 @@ class _Truths:
             return
         if len(blocks) > 1:
             self.contradicted.append(outcome.query_id)
-        self.queries.append(_pending(outcome, blocks[0]))
+        self.queries.append(replace(_pending(outcome, blocks[0]), spectra=spectra))
+
+    def _names(self, spectra: Iterable[str], others: Container[str] = frozenset()) -> list[str]:
+        found = (listed_as(one, self._truth, self._forms, others) for one in spectra)
+        return [name for name in found if name is not None]
+
+    def leave_to_others(self) -> None:
+        """Take from queries the truths of others, whose names are other spellings of their own.
+
+        This is known when all queries are: ``05`` has the truth of ``5`` unless there is a query 5.
+        """
+        kept = [query for query in self.queries if self._names(query.spectra, self._spectra)]
+        if len(kept) < len(self.queries):
+            own = {query.query_id for query in kept}
+            self.unknown += [q.query_id for q in self.queries if q.query_id not in own]
+            self.queries = kept
 
     def final_ranks(
         self, scoring: RunScoring, run: RunState

@@ -56,6 +56,15 @@ def test_a_number_is_the_query_of_that_number() -> None:
     assert found.missing_queries == ("y1",)
 
 
+def test_the_truth_of_another_query_is_not_that_of_an_other_spelling() -> None:
+    """The query 05 had the truth of the query 5."""
+    ranked = [ranked_query(name, {CAFFEINE: -1.0}) for name in ("05", "5", "07", "05#2", "5#2")]
+    found = evaluate(tiny_annotator(), iter(ranked), {"5": CAFFEINE, "7": CAFFEINE})
+    assert found.query_ids == ("5", "07", "5#2")
+    assert found.unknown_queries == ("05", "05#2")
+    assert found.missing_queries == ()
+
+
 def test_the_second_spectrum_of_a_name_has_the_truth_of_the_name() -> None:
     ranked = [ranked_query(name, {CAFFEINE: -1.0}) for name in ("a", "a#2", "b#2", "7#2", "c#1")]
     truth = {"a": CAFFEINE, "b": CAFFEINE, "b#2": ETHANOL, "7.0": CAFFEINE, "c": CAFFEINE}
