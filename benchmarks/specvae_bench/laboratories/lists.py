@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from specvae.annotation.evaluation.evaluate import place_of_truth
 from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
-from specvae.annotation.evidence.known_share import at_estimated_shares
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.compounds import read_truth
 from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.result import ListScores
+from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.cli.console import Console
 from specvae.counting import counted
 from specvae.errors import InputError
@@ -232,16 +233,17 @@ def _pooled_ranks(
 def _final_ranks(
     memory: Memory, queries: Sequence[_Query], evidence: Mapping[str, Sequence[Evidence]]
 ) -> dict[str, list[TruthRank]]:
-    # The program's own scores depend on the share of known compounds, which all queries tell.
-    return {
-        method: [
-            query.rank(each.scores)
-            for query, each in zip(
-                queries, at_estimated_shares(of_all, memory.pool.weights), strict=True
-            )
-        ]
-        for method, of_all in evidence.items()
-    }
+    # The program's own scores depend on what all queries tell together.
+    scoring = RunScoring(memory.pool.weights, None)
+    ranks = {}
+    for method, of_all in evidence.items():
+        lists = {
+            number: ListScores(each.scores, query.listed.spectrum.n_peaks, each)
+            for number, (query, each) in enumerate(zip(queries, of_all, strict=True))
+        }
+        scores = scoring.scores_of_run(lists)
+        ranks[method] = [query.rank(scores[number]) for number, query in enumerate(queries)]
+    return ranks
 
 
 def own_records(

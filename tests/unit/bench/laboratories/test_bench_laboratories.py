@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from annotation_examples import candidates, spectrum_of
 from click.testing import CliRunner
+from numpy.typing import NDArray
 from specvae_bench.fragments.run import write_scorers
 from specvae_bench.laboratories import fit
 from specvae_bench.laboratories import records as records_module
@@ -25,7 +26,13 @@ from specvae_bench.laboratories.folds import (
     default_groups,
     runs_of,
 )
-from specvae_bench.laboratories.lists import ANALOGUES, FRAGMENTS, METFRAG, own_records
+from specvae_bench.laboratories.lists import (
+    ANALOGUES,
+    FRAGMENTS,
+    METFRAG,
+    long_lists,
+    own_records,
+)
 from specvae_bench.laboratories.methods import (
     EVERYTHING,
     OWN_COSINE,
@@ -49,6 +56,7 @@ from specvae.annotation.evidence.fragment_score import (
 )
 from specvae.annotation.ranking.probability import ProbabilityModel, default_probability
 from specvae.annotation.ranking.result import ListScores
+from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.files import sha256_of
@@ -307,6 +315,35 @@ def test_the_command_ranks_with_the_library_of_the_others(
     assert "| random |" in written
     assert "| whole library: everything | 100.0 / 100.0 / 100.0 |" in written
     assert f"| {EVERYTHING}, {STRUCK} |" in written
+
+
+def test_long_lists_are_ranked_by_what_a_run_tells_too(
+    library: Path, structures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[ListScores] = []
+
+    def reversed_scores(
+        _: RunScoring, lists: Mapping[int, ListScores]
+    ) -> dict[int, NDArray[np.float64]]:
+        taken.extend(lists.values())
+        return {number: -each.scores for number, each in lists.items()}
+
+    monkeypatch.setattr(RunScoring, "scores_of_run", reversed_scores)
+    folder = library.parent / "lists"
+    folder.mkdir()
+    (folder / "queries.mgf").write_text(
+        "BEGIN IONS\nTITLE=q\nPEPMASS=61.0649\nADDUCT=[M+H]+\nIONMODE=positive\n"
+        "31.018 10\n43.054 100\nEND IONS\n"
+    )
+    (folder / "truth.csv").write_text("query_id,inchikey14\nq,BDERNNFJNOPAEC\n")
+    (folder / "candidates.csv").write_text(f"query_id,smiles\nq,{PROPANOL}\nq,{ISOPROPANOL}\n")
+    records = read_records([library], LABORATORY, Console())
+    packed = packed_fingerprints(records.smiles.tolist(), "morgan4096", 1, Console())
+    found = long_lists(folder, records, packed, {}, 0, SCORERS_FILE, 1, Console())
+    everything = found["libraries"]["whole library"]["all"][EVERYTHING]
+    assert everything["hit_at_1"] == 0.0  # its own spectrum makes the truth the last one, reversed
+    assert all(each.evidence is not None for each in taken)
+    assert all(each.evidence.mass_errors is not None for each in taken if each.evidence)
 
 
 def test_truths_that_no_table_holds_are_told(
