@@ -389,6 +389,9 @@ def test_mistakes_are_told_before_any_training(
     assert isinstance(error, ConfigError)
     assert "learns from pairs only" in str(error)
     assert not list(tmp_path.rglob("result.json"))
+    (tmp_path / "file").write_text("mine")
+    error = refused("--cache", str(tmp_path / "file"))
+    assert str(error) == f"{tmp_path / 'file'}: is a file, wanted a folder to write"
     empty = tmp_path / "empty"
     empty.mkdir()
     done = CliRunner().invoke(
@@ -410,7 +413,7 @@ def test_mistakes_are_told_before_any_training(
     error = refused("--model-kind", "jmvae", "--trainer", "multivae")
     assert "multivae is not installed" in str(error)
     assert not list(tmp_path.rglob("result.json"))
-    assert not cache.exists()
+    assert not list(cache.glob("*"))
     bench(commands.mnist_split, *arguments)
     # Another kind in the same folder would mix two runs, and so would another trainer.
     for mistake in (("--model-kind", "vaevae"), ("--seed", "1"), ("--unpaired", "rest")):

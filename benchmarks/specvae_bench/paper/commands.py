@@ -12,6 +12,7 @@ from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
 from specvae.cli.options import INPUT, NumberRange, WholeRange, device_option
+from specvae.errors import InputError
 from specvae.interruption import STOPPING
 from specvae.vae.kinds import MODEL_KINDS
 
@@ -287,8 +288,11 @@ def _execute(experiment: str, options: Mapping[str, Any]) -> None:
     folders = [output / run.folder if len(runs) > 1 else output for run in runs]
     device = pick_device(options["device"])
     require_own_report(output)
-    output.mkdir(parents=True, exist_ok=True)  # if it cannot be made, no oracle is trained first
     cache = options["cache"] or output / "oracles"
+    for folder in (output, cache):  # if one cannot be made, no oracle is trained first
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder}: is a file, wanted a folder to write")
+        folder.mkdir(parents=True, exist_ok=True)
     task = LOADERS[experiment](
         _Request(
             options["data"], cache, options["limit"], options["oracle_epochs"], device, console
