@@ -36,8 +36,9 @@ class _MspLines(RecordLines):
     at_end: bool = False  # ended by the end of the file
     has_name: bool = False
     in_peaks: bool = False  # the line with the number of peaks has been read
-    declares_none: bool = False  # that line says that there are none
-    is_waiting: bool = False  # a blank line has been read, and no peaks
+    n_declared: int | None = None  # what that line says
+    declares_none: bool = False  # a line says that there are none
+    is_waiting: bool = False  # a blank line has been read, and nothing behind it
     _stated: dict[bytes, set[bytes]] = field(default_factory=dict)
     _n_stated: int = 0  # lines of `header` that are in `_stated`
 
@@ -59,7 +60,8 @@ class _Cutter:
 
     A record ends at a blank line behind its peaks, or where its name comes a second time, or, once
     its peaks have begun, a field that has been there already. The declared number of peaks is no
-    border, so that a wrong one harms no neighbour. Other fields behind the number of peaks belong
+    border, so that a wrong one harms no neighbour; but peaks behind a blank line belong to the
+    record above if it has fewer than declared. Other fields behind the number of peaks belong
     to the record, unless no peak is declared.
     """
 
@@ -99,8 +101,8 @@ class _Cutter:
         lines.has_name = lines.has_name or name == "name"
         if name == "n_peaks":
             lines.in_peaks = True
-            if parse_count(decode(line.partition(b":")[2])) == 0:
-                lines.declares_none = True
+            lines.n_declared = parse_count(decode(line.partition(b":")[2]))
+            lines.declares_none = lines.declares_none or lines.n_declared == 0
             if line.isascii():
                 self.n_peaks_key = line.partition(b":")[0]
 
@@ -132,8 +134,12 @@ def _field(line: bytes) -> str | None:
 def _ends(lines: _MspLines, line: bytes) -> bool:
     """Whether a record is over before a line."""
     if not line:
-        # Some writers leave a line blank between the fields and the peaks.
-        return bool(lines.peaks) or lines.declares_none
+        # Some writers leave a line blank between the fields and the peaks. Behind fewer peaks than
+        # are declared, others may follow, as where each line has a blank one behind it.
+        n_peaks = len(lines.peaks)
+        return lines.declares_none or (n_peaks > 0 and n_peaks >= (lines.n_declared or 0))
+    if lines.peaks and lines.is_waiting and _is_pair(line):
+        return True
     has_body = bool(lines.peaks) or lines.in_peaks or lines.is_waiting
     if not _is_pair(line) or not (has_body or lines.has_name):
         return False

@@ -1,5 +1,6 @@
 """More ways to write the fields of a record: each is read rightly, or refused and said."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -630,6 +631,28 @@ def test_the_three_energies_of_cfm_id(tmp_path: Path) -> None:
     (first, second), _, _ = read_bytes(tmp_path, "x.msp", content)
     assert (first.collision_energy, first.ion_mode) == (20.0, "negative")
     assert (second.collision_energy, second.ion_mode) == (40.0, "negative")
+
+
+def test_blank_lines_between_the_peaks_of_msp(tmp_path: Path) -> None:
+    """Each line behind a blank one was a nameless record, and the first had lost its peaks."""
+    file = msp_record("a") + "\n" + msp_record("b") + "\n"
+    for content in (
+        file.replace("\n", "\n\n"),
+        file.replace("\n60.25", "\n \n60.25"),
+        file.replace("\n60.25", "\n\n\n#\n60.25", 1),
+    ):
+        spectra, skips, _ = read_bytes(tmp_path, "x.msp", content)
+        assert [spectrum.query_id for spectrum in spectra] == ["a", "b"]
+        assert not skips
+
+
+def test_a_record_of_msp_with_too_few_peaks_harms_none_behind_a_blank_line(tmp_path: Path) -> None:
+    short = re.sub(r"Num Peaks: \d+", "Num Peaks: 9", msp_record("a"))
+    behind = "Comment: x\n" + msp_record("b") + "\n"
+    spectra, skips, _ = read_bytes(tmp_path, "x.msp", short + "\n" + behind + msp_record("c"))
+    assert [spectrum.query_id for spectrum in spectra] == ["b", "c"]
+    assert spectra[0].metadata["Comment"] == "x"
+    assert [skip.reason for skip in skips] == [Reason.PEAK_COUNT_MISMATCH]
 
 
 @pytest.mark.parametrize("gap", ["", "\n", "\n\n"])
