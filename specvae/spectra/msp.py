@@ -81,6 +81,8 @@ class _Cutter:
                     continue
                 line = raw[end:]
             line = line.strip()
+            if _RULE.fullmatch(line) is not None:
+                line = b""
             if self.open is not None and _ends(self.open, line):
                 yield self.open
                 self.open = None
@@ -107,6 +109,7 @@ class _Cutter:
                 self.n_peaks_key = line.partition(b":")[0]
 
 
+_RULE = re.compile(rb"([-=*_~/+])\1+")  # a line drawn between records, "//" or "-----"
 _FIELD_BEHIND = re.compile(rb"(?<=\d)[A-Za-z][A-Za-z_# ]{1,20}(?=:)")
 
 

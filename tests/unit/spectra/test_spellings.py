@@ -655,6 +655,14 @@ def test_a_record_of_msp_with_too_few_peaks_harms_none_behind_a_blank_line(tmp_p
     assert [skip.reason for skip in skips] == [Reason.PEAK_COUNT_MISMATCH]
 
 
+@pytest.mark.parametrize("rule", ["//", "---", "=====", "***", "__", "\n-----\n"])
+def test_lines_drawn_between_records_of_msp(tmp_path: Path, rule: str) -> None:
+    content = f"{rule}\n{msp_record('a')}{rule}\n{msp_record('b')}{rule}\n"
+    spectra, skips, _ = read_bytes(tmp_path, "x.msp", content)
+    assert [spectrum.query_id for spectrum in spectra] == ["a", "b"]
+    assert not skips
+
+
 @pytest.mark.parametrize("gap", ["", "\n", "\n\n"])
 def test_msp_files_joined_without_a_line_end_between_them(tmp_path: Path, gap: str) -> None:
     """The second record lost its name, and the first its last peak."""
