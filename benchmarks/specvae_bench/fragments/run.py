@@ -130,6 +130,11 @@ def fit_scorers(
                 examples[mode] = draw_examples(
                     measured, mode, sources, wanted.excluded, draws, n_jobs, console, beside
                 )
+                if not examples[mode].learned:
+                    raise InputError(
+                        f"{files.structures[0]}: no other structure of the mass of any {mode} "
+                        "compound to learn from; wanted more --structures, or --ion-mode of others"
+                    )
                 _say(mode, examples[mode], console)
             fitted = fit_together(
                 {mode: of_mode.learned for mode, of_mode in examples.items()},

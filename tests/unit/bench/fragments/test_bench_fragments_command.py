@@ -197,6 +197,18 @@ def test_files_without_a_score_are_named(files: list[str], tmp_path: Path) -> No
             assert f"{path}: {complaint}" in str(result.exception)
 
 
+def test_structures_of_other_masses_are_named(files: list[str], tmp_path: Path) -> None:
+    other = tmp_path / "other.smi"
+    other.write_text("c1ccccc1\n", encoding="utf-8")
+    place = files.index("--structures") + 1
+    arguments = [*files[:place], str(other), *files[place + 1 :], "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(fragments, arguments)
+    assert isinstance(result.exception, InputError)
+    assert f"{other}: no other structure of the mass of any positive compound" in str(
+        result.exception
+    )
+
+
 def test_scores_are_compared_on_a_fold(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fold = tmp_path / "fold"
     fold.mkdir()
