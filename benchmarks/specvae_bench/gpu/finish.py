@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +46,7 @@ def finish(
         If nothing was predicted, or a fold's queries are not those of the prepared file.
     """
     predicted = {
-        path.name.removesuffix(_LOGITS): dict(np.load(path))
+        path.name.removesuffix(_LOGITS): _predicted(path)
         for path in sorted(output.glob(f"*{_LOGITS}"))
     }
     if not predicted:
@@ -58,6 +60,14 @@ def finish(
     with atomic_text(output / "hits.md") as stream:
         stream.write(text)
     return text
+
+
+def _predicted(path: Path) -> dict[str, Any]:
+    try:
+        with np.load(path) as stored:
+            return dict(stored)
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path}: damaged, or not of 'bench gpu' ({error})") from None
 
 
 def _of_fold(

@@ -8,6 +8,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pytest
 from specvae_bench.files import write_result
 from specvae_bench.gpu import digits
@@ -96,6 +97,18 @@ def test_a_step_that_fails_is_told_in_one_line_and_by_the_exit_code(
         gpu.main([*given, "-o", str(tmp_path / "gpu"), "--budget", "90"], standalone_mode=False)
     wanted = "prepared.npz: no archive of arrays, wanted a file of 'bench gpu --prepare'"
     assert re.search(f"speed: not done after .* s: .*/{wanted}\n", caplog.text)
+
+
+def test_damaged_predictions_are_named(tmp_path: Path) -> None:
+    (tmp_path / "spectra-svae.logits.npz").write_bytes(b"PK\x03\x04 cut off")
+    (tmp_path / "fold").mkdir()
+    with pytest.raises(InputError, match=r"spectra-svae\.logits\.npz: damaged, or not of 'bench"):
+        gpu.main(
+            ["--finish", "--fold", str(tmp_path / "fold"), "-o", str(tmp_path)],
+            standalone_mode=False,
+        )
+    with pytest.raises(click.UsageError, match="--finish needs the folds"):
+        gpu.main(["--finish", "-o", str(tmp_path)], standalone_mode=False)
 
 
 def test_an_interrupted_call_ends_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
