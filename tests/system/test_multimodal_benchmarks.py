@@ -391,7 +391,7 @@ def test_mistakes_are_told_before_any_training(
     assert not list(tmp_path.rglob("result.json"))
     (tmp_path / "file").write_text("mine")
     error = refused("--cache", str(tmp_path / "file"))
-    assert str(error) == f"{tmp_path / 'file'}: is a file, wanted a folder to write"
+    assert str(error).startswith(f"{tmp_path}/file/oracle: cannot be written (")
     empty = tmp_path / "empty"
     empty.mkdir()
     done = CliRunner().invoke(

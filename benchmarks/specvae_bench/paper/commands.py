@@ -12,7 +12,7 @@ from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
 from specvae.cli.options import INPUT, NumberRange, WholeRange, device_option
-from specvae.errors import InputError
+from specvae.cli.outputs import require_writable
 from specvae.interruption import STOPPING
 from specvae.vae.kinds import MODEL_KINDS
 
@@ -259,7 +259,7 @@ def _execute(experiment: str, options: Mapping[str, Any]) -> None:
     from specvae.vae.device import pick_device
     from specvae_bench.paper.loaders import LOADERS
     from specvae_bench.paper.report import require_benchmark, require_own_report, write_report
-    from specvae_bench.paper.runs import finished, require_own, run
+    from specvae_bench.paper.runs import RESULT, finished, require_own, run
 
     console = Console()
     output: Path = options["output"]
@@ -289,10 +289,8 @@ def _execute(experiment: str, options: Mapping[str, Any]) -> None:
     device = pick_device(options["device"])
     require_own_report(output)
     cache = options["cache"] or output / "oracles"
-    for folder in (output, cache):  # if one cannot be made, no oracle is trained first
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder}: is a file, wanted a folder to write")
-        folder.mkdir(parents=True, exist_ok=True)
+    for path in (output / RESULT, cache / "oracle"):
+        require_writable(path)  # else no oracle is trained first
     task = LOADERS[experiment](
         _Request(
             options["data"], cache, options["limit"], options["oracle_epochs"], device, console
