@@ -362,6 +362,9 @@ def test_runs_that_differ_in_more_than_the_seed_have_rows_of_their_own(
     assert table.count("| svae, unpaired all | 1 | 20 | 1 | 2 |") == 3
     assert table.count("| svae, unpaired rest | 1 | 20 | 1 | 1 |") == 3
     assert table.count("0.948") == 2
+    of_fewer = {**result, "n_pairs": 10}
+    wide = wide_table([result, result, of_fewer]).splitlines()[2:]
+    assert [line.split(" | ")[0] for line in wide] == ["| svae, n_pairs 10", "| svae, n_pairs 20"]
     (tmp_path / "e").mkdir()
     other = {**result, "benchmark": "mnist-svhn"}
     (tmp_path / "e" / "result.json").write_text(json.dumps(other))

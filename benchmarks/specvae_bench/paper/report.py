@@ -241,7 +241,7 @@ def wide_table(results: Sequence[Mapping[str, Any]]) -> str:
     behind it.
     """
     rows: dict[tuple[str, float, str], list[Mapping[str, Any]]] = {}
-    for label, result in zip(_labels(results), results, strict=True):
+    for label, result in zip(_labels(results, ("n_pairs",)), results, strict=True):
         key = (label, result["settings"]["supervision"], _epochs_of(result))
         rows.setdefault(key, []).append(result)
     names = list(results[0]["test"])
