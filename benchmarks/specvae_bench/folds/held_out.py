@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.pairs import read_many, usable_pairs
@@ -19,6 +21,7 @@ from specvae.molecules.candidates import read_candidates
 from specvae.progress import Progress
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
+from specvae_bench.contamination import Contamination
 from specvae_bench.files import digests, write_mgf, write_result, write_truth
 
 
@@ -51,10 +54,13 @@ def hold_out(
     seed: int,
     report: ReadReport,
     progress: Progress,
+    *,
+    contaminated: float = 0.0,
 ) -> HeldOutSpectra:
     """Return the spectra of a share of the compounds, at most `max_spectra` of each.
 
-    A compound's fold depends on its first block and the seed alone.
+    A compound's fold depends on its first block and the seed alone, and so does which spectra of it
+    are taken. A share `contaminated` of these gets noise and peaks of others (`Contamination`).
 
     Raises
     ------
@@ -62,12 +68,15 @@ def hold_out(
         If no compound is held out, or two spectra have the same query_id.
     """
     held = []
+    measured: dict[str, list[Spectrum]] = {}
     n_spectra: Counter[str] = Counter()
     wanted = replace(wanted, precursor_of_structure=False)  # that of a query was measured
     for spectrum, molecule in usable_pairs(
         read_many(paths, report), wanted, report, lambda n: progress.progress("reading", n)
     ):
         block = molecule.first_block
+        if contaminated:
+            measured.setdefault(block, []).append(spectrum)
         # Not the bare seed: 'train' splits by it, and its folds must not follow this one.
         if fold_of(block, 0.0, share, f"holdout {seed}") == "test":
             held.append((spectrum, block))
@@ -79,6 +88,12 @@ def hold_out(
     doubled = [name for name, n in ids.items() if n > 1]
     if doubled:
         raise InputError(f"query_id {doubled[0]!r} stands in several libraries; hold out of one")
+    if contaminated:
+        contamination, rng = Contamination(measured), np.random.default_rng(seed)
+        queries = [
+            (contamination.of(one, block, rng) if rng.random() < contaminated else one, block)
+            for one, block in queries
+        ]
     return HeldOutSpectra(queries, len(n_spectra))
 
 

@@ -38,6 +38,14 @@ FILES = ("queries.mgf", "truth.csv", "holdout.json", "candidates.csv")
     show_default=True,
     help="Largest number of spectra of one compound.",
 )
+@click.option(
+    "--contaminated",
+    type=NumberRange(min=0.0, max=1.0),
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of the queries that get noise and peaks of another compound, as raw spectra have.",
+)
 @library_filter_options
 @exclude_option
 @click.option(
@@ -56,6 +64,7 @@ def holdout(
     spectra: tuple[Path, ...],
     share: float,
     max_spectra: int,
+    contaminated: float,
     ion_mode: str | None,
     adducts: tuple[str, ...],
     instrument_types: tuple[str, ...],
@@ -93,7 +102,9 @@ def holdout(
         instrument_types=instrument_types,
         excluded=read_excluded(exclude),
     )
-    held = hold_out(spectra, wanted, share, max_spectra, seed, report, console)
+    held = hold_out(
+        spectra, wanted, share, max_spectra, seed, report, console, contaminated=contaminated
+    )
     sources = list(spectra)
     listed = output / "candidates.csv"
     if structures is not None:
@@ -107,6 +118,7 @@ def holdout(
         "share": share,
         "seed": seed,
         "max_spectra": max_spectra,
+        "contaminated": contaminated,
         "ion_mode": ion_mode,
         "adducts": sorted(wanted.adducts),
         "instrument_types": list(instrument_types),

@@ -85,6 +85,15 @@ from specvae_bench.options import (
     "after each pass.",
 )
 @click.option(
+    "--contaminated",
+    type=NumberRange(min=0.0, max=1.0),
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of the spectra that are learned from with noise and peaks of another compound, as "
+    "raw spectra have.",
+)
+@click.option(
     "--beside-library",
     is_flag=True,
     help="Learn what is left open by all other evidence, with the weights in use: by the library's "
@@ -117,6 +126,7 @@ def fragments(
     rate: float,
     average: tuple[Path, ...],
     validation: float,
+    contaminated: float,
     beside_library: bool,
     together: bool,
     seed: int,
@@ -152,7 +162,7 @@ def fragments(
     scorers = fit_scorers(
         Files(spectra, structures, output, start, average, beside_library, together),
         wanted,
-        Draws(compounds, decoys, spectra_per_compound, ppm, validation, seed),
+        Draws(compounds, decoys, spectra_per_compound, ppm, validation, seed, contaminated),
         FragmentFit(n_passes=passes, learning_rate=rate),
         jobs,
         console,

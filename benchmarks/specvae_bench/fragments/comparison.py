@@ -19,7 +19,6 @@ from specvae.annotation.evaluation.hits import (
 )
 from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
 from specvae.annotation.evidence.fragment_score import read_scorers
-from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.library.compounds import read_truth
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
@@ -155,7 +154,7 @@ def _ranked(
     problems: Sequence[Problem], path: Path, n_jobs: int | None, console: Console
 ) -> Ranked:
     lists = [
-        FragmentList(Peaks.of(problem.spectrum), list(problem.candidates.molecules))
+        FragmentList.of(problem.spectrum, list(problem.candidates.molecules))
         for problem in problems
         if problem.candidates is not None
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from specvae.annotation.evidence.fragment_lists import FragmentList
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.folds import fold_of
@@ -26,6 +27,7 @@ from specvae.molecules.workers import LocalEngine
 from specvae.report import ReadReport
 from specvae.sources import is_pool
 from specvae.spectra.spectrum import Spectrum
+from specvae_bench.contamination import Contamination
 from specvae_bench.fragments.beside import BesideFragments
 from specvae_bench.fragments.fitting import Example
 
@@ -51,6 +53,8 @@ class Draws:
         Share of the compounds that are not learned from.
     seed
         Of the draws and of fitting.
+    contaminated
+        Share of the spectra that are learned from with noise and another compound's peaks.
     """
 
     compounds: int | None = None
@@ -59,6 +63,7 @@ class Draws:
     ppm: float = 10.0
     validation: float = 0.0
     seed: int = 0
+    contaminated: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -184,6 +189,8 @@ def draw_examples(
         if len(lists) == wanted:
             break
     graphs = _graphs([m for _, molecules in lists.values() for m in molecules], n_jobs, console)
+    of_mode = {block: some for (one, block), some in measured.spectra.items() if one == mode}
+    contamination, drawn = Contamination(of_mode), np.random.default_rng(draws.seed)
     learned: list[Example] = []
     judged: list[Example] = []
     first_blocks = []
@@ -195,7 +202,15 @@ def draw_examples(
         if is_judged:
             spectra, usable = spectra[:_JUDGED_SPECTRA], usable[:_JUDGED_MOLECULES]
         example = Example(
-            [Peaks.of(spectrum) for spectrum in spectra],
+            [
+                FragmentList.of(
+                    contamination.of(spectrum, block, drawn)
+                    if not is_judged and drawn.random() < draws.contaminated
+                    else spectrum,
+                    usable,
+                ).peaks
+                for spectrum in spectra
+            ],
             [graphs[_text(molecule)] for molecule in usable],
             None if beside is None else beside.of(spectra, usable),
         )

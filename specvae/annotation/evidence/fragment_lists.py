@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from rdkit import Chem
 from safetensors.numpy import load, save
 
 from specvae.annotation.evidence import compile_ahead
@@ -18,7 +19,7 @@ from specvae.annotation.evidence.fragment_score import (
     FragmentScorer,
     QueryScorer,
 )
-from specvae.annotation.evidence.fragments import Peaks
+from specvae.annotation.evidence.fragments import MAX_PEAKS, Composition, Peaks, composition
 from specvae.errors import StructureError
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import OrderedGraph
@@ -26,7 +27,9 @@ from specvae.molecules.graph_cache import GraphCache
 from specvae.molecules.graphs_together import graphs_of
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.workers import begun, n_waiting, usable_cores
+from specvae.spectra.spectrum import Spectrum
 
+_MOST_PEAKS = 5 * MAX_PEAKS  # the highest, of which some may be ions of a candidate
 _BLOCK = 64  # molecules that a process is given at a time
 _QUERIES_KEPT = 1024
 # Loading the compiled code takes a process as long as breaking so many molecules.
@@ -38,6 +41,30 @@ class FragmentList(NamedTuple):
 
     peaks: Peaks
     molecules: Sequence[Molecule]
+
+    @classmethod
+    def of(cls, spectrum: Spectrum, molecules: Sequence[Molecule]) -> Self:
+        """Take the highest of the peaks that may be ions of some candidate, by its formula.
+
+        Raw spectra have many others: noise, and ions of compounds of the same mass. They would make
+        the spectrum look more broken than it is.
+
+        Raises
+        ------
+        StructureError
+            If a molecule cannot be broken into fragments.
+        """
+        # Isomers are of one mass, to the last digits.
+        of_masses = {round(each.exact_mass, 6): each for each in molecules}
+        peaks = Peaks.of(spectrum, _MOST_PEAKS)
+        formulas = [_composition(each.binary) for each in of_masses.values()]
+        return cls(peaks.of_formulas(formulas).only_highest(MAX_PEAKS), molecules)
+
+
+@lru_cache(maxsize=4096)
+def _composition(binary: bytes) -> Composition:
+    mol = Chem.Mol(binary)  # type: ignore[call-overload]
+    return composition(OrderedGraph.of(mol, binary).graph)
 
 
 class _ListedMolecule(NamedTuple):

@@ -7,6 +7,7 @@ ions of a sodium adduct, or of another metal's, may have the metal in place of a
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, Protocol, Self
@@ -82,6 +83,32 @@ class Peaks(NamedTuple):
         metal, n_metals = ("", 0) if ion is None else ion.metal
         return peaks._replace(metal=metal, n_metals=n_metals)
 
+    def of_formulas(self, formulas: Iterable[Composition]) -> Self:
+        """Return the peaks that some part of at least one formula has the mass of.
+
+        All others are noise, or ions of something else. The intensity of the highest that is left
+        is 1; no peak may be left.
+
+        Parameters
+        ----------
+        formulas
+            `composition` of each.
+        """
+        is_part = np.zeros(len(self.mz), np.bool_)
+        for kinds in formulas:
+            is_part[~is_part] = has_subformula(kinds, self._kept(~is_part))
+        kept = self._kept(is_part)
+        return kept._replace(intensity=kept.intensity / kept.intensity.max(initial=1e-300))
+
+    def only_highest(self, n: int) -> Self:
+        """Return the highest peaks, at most `n`."""
+        kept = np.zeros(len(self.mz), np.bool_)
+        kept[np.argsort(-self.intensity, kind="stable")[:n]] = True
+        return self._kept(kept)
+
+    def _kept(self, kept: NDArray[np.bool_]) -> Self:
+        return self._replace(mz=self.mz[kept], intensity=self.intensity[kept])
+
     @classmethod
     def highest(
         cls,
@@ -100,9 +127,8 @@ class Peaks(NamedTuple):
             precursor_mz = float(mz.max(initial=0.0))
         kept = (intensity > 0) & (mz <= precursor_mz + 0.5)
         mz, intensity = mz[kept], intensity[kept]
-        top = np.sort(np.argsort(-intensity, kind="stable")[:max_peaks])
-        mz, intensity = mz[top], intensity[top]
-        return cls(mz, intensity / intensity.max(initial=1e-300), precursor_mz, sign)
+        relative = intensity / intensity.max(initial=1e-300)
+        return cls(mz, relative, precursor_mz, sign).only_highest(max_peaks)
 
 
 class Matches(NamedTuple):

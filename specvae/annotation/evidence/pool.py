@@ -323,7 +323,7 @@ class EvidencePool:
 
         They raise the log-odds of the peak, and lie within 10 ppm or 1 mTh of it.
         """
-        peaks = Peaks.of(query)
+        peaks = FragmentList.of(query, [molecule]).peaks
         scorer = self.scorers.get(peaks.ion_mode)
         if scorer is None:
             return ()
@@ -378,7 +378,7 @@ class EvidencePool:
         try:
             with scoring(
                 self.scorers,
-                [FragmentList(Peaks.of(query), list(found.molecules)) for query, found in lists],
+                [FragmentList.of(query, list(found.molecules)) for query, found in lists],
                 n_jobs,
                 lambda done, total: progress.progress("breaking candidates", done, total),
                 cache,

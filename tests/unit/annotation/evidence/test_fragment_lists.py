@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from rdkit import Chem
 from specvae.annotation.evidence import fragment_lists
 from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
-from specvae.annotation.evidence.fragments import Peaks
+from specvae.annotation.evidence.fragments import MAX_PEAKS, Peaks
 from specvae.errors import StructureError
 from specvae.molecules import entry_store, graphs_together, workers
 from specvae.molecules.fragments import FragmentTable
@@ -69,6 +70,40 @@ def lists() -> list[FragmentList]:
     parsed = [[Molecule.parse(SMILES[n]) for n in chosen] for chosen in CHOSEN]
     queries = [Peaks.of(spectrum_of(CAFFEINE, *mz)) for mz in PEAKS]
     return [FragmentList(*pair) for pair in zip(queries, parsed, strict=True)]
+
+
+def test_noise_changes_no_score() -> None:
+    rng = np.random.default_rng(0)
+    molecules = [Molecule.parse(one) for one in (CAFFEINE, "CCOc1ccc(NC(C)=O)cc1")]
+    true = np.array([42.0338, 69.0447, 110.0713, 138.0662])
+    sound = spectrum_of(CAFFEINE, *true)
+    # Half a mass off: no part of an organic formula has such a mass.
+    mz = np.concatenate([true, rng.integers(50, 190, 90) + 0.5 + rng.uniform(-0.1, 0.1, 90)])
+    order = np.argsort(mz)
+    heights = np.concatenate([sound.intensity, np.full(90, 200.0)])[order]
+    noisy = replace(sound, mz=mz[order], intensity=heights)
+    scores = score_lists(
+        standard_scorers(), [FragmentList.of(one, molecules) for one in (sound, noisy)]
+    )
+    assert scores[0].tolist() == scores[1].tolist()
+    assert scores[0][0] != scores[0][1]
+    assert len(Peaks.of(noisy).mz) == MAX_PEAKS  # none of them true
+
+
+def test_ions_of_any_candidate_count_for_all() -> None:
+    query = spectrum_of(CAFFEINE, 61.0106, 110.0713)  # C2H5S+, C5H8N3+
+    molecules = [Molecule.parse(one) for one in (CAFFEINE, "CCSCC")]
+    assert FragmentList.of(query, molecules[:1]).peaks.mz.tolist() == [110.0713]
+    assert FragmentList.of(query, molecules[1:]).peaks.mz.tolist() == [61.0106]
+    assert FragmentList.of(query, molecules).peaks.mz.tolist() == [61.0106, 110.0713]
+    assert FragmentList.of(query, []).peaks.mz.tolist() == []
+
+
+def test_labelled_isomers_are_told_apart_by_mass() -> None:
+    query = spectrum_of(CAFFEINE, 16.0262)  # 13CH3+, whose mass is that of no part of ethanol
+    molecules = [Molecule.parse(one) for one in ("CCO", "[13CH3]CO")]
+    assert len(FragmentList.of(query, molecules[:1]).peaks.mz) == 0
+    assert len(FragmentList.of(query, molecules).peaks.mz) == 1
 
 
 def alone() -> list[np.ndarray]:

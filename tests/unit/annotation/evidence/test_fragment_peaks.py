@@ -58,3 +58,28 @@ def test_deuterium_is_no_hydrogen() -> None:
     table = FragmentTable.of("[2H]C([2H])([2H])CO")
     methyl = 12.0 + 3 * 2.01410177812 - ELECTRON_MASS
     assert has_subformula(composition(table.graph), peaks(methyl)).tolist() == [True]
+
+
+def ion_of(formula: str) -> float:
+    return formula_mass(formula) - ELECTRON_MASS
+
+
+def test_peaks_that_are_no_part_of_a_formula_are_left_out() -> None:
+    ethanol, pyridine = (composition(FragmentTable.of(one).graph) for one in ("CCO", "c1ccncc1"))
+    mz = np.array([ion_of("CH3O"), 33.5, ion_of("C4H4"), ion_of("C3H3N"), 61.5])
+    query = Peaks.highest(mz, np.array([0.5, 100.0, 0.1, 0.2, 3.0]), 80.05)
+    assert query.of_formulas([ethanol, pyridine]).mz.tolist() == mz[[0, 2, 3]].tolist()
+    assert query.of_formulas([ethanol, pyridine]).intensity.tolist() == [1.0, 0.2, 0.4]
+    assert query.of_formulas([pyridine]).intensity.tolist() == [0.5, 1.0]
+    assert query.of_formulas([ethanol]).mz.tolist() == mz[:1].tolist()
+    assert query.of_formulas([ethanol]).precursor_mz == query.precursor_mz
+    assert len(query._replace(mz=query.mz + 0.1).of_formulas([ethanol, pyridine]).mz) == 0
+    assert len(query.of_formulas([]).mz) == 0
+
+
+def test_parts_may_have_the_metal_of_the_adduct() -> None:
+    kinds = composition(FragmentTable.of("CCO").graph)
+    mz = np.array([ion_of("CH2ONa")])
+    query = Peaks.highest(mz, np.ones(1), 69.03)
+    assert len(query.of_formulas([kinds]).mz) == 0
+    assert len(query._replace(metal="Na", n_metals=1).of_formulas([kinds]).mz) == 1
