@@ -12,7 +12,6 @@ from typing import TypeVar
 from rdkit import rdBase
 
 from specvae.interruption import signals_wait
-from specvae.molecules.kept_handler import keep_rdkit_from_ctrl_c
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -34,9 +33,8 @@ _quiet = _Quiet()
 def quiet_rdkit() -> Iterator[None]:
     """Keep RDKit's log lines off stderr, and Ctrl-C in Python's hands (`take_interrupts`).
 
-    What RDKit's handler gets is lost: Ctrl-C waits until leaving. Where there are other threads,
-    the system gives it to one of them, so that it is lost unless RDKit's handler is kept out
-    (`keep_rdkit_from_ctrl_c`).
+    What RDKit's handler gets is lost: Ctrl-C waits until leaving. Of several threads the system may
+    choose another one for it, so that it is lost now and then.
 
     Entering and leaving takes a tenth of the time of parsing a small molecule, or of its InChIKey,
     so that callers with many molecules enter it once for several of them (`each_quietly`). Within
@@ -68,7 +66,7 @@ def take_interrupts() -> None:
 
     A substructure search of RDKit 2026.03, or an InChIKey, leaves RDKit's own handler of SIGINT
     behind, which swallows the first Ctrl-C for the rest of the process's life, whichever thread
-    searched; so did those before this module was imported.
+    searched.
     """
     handler = signal.getsignal(signal.SIGINT)
     if handler is None:  # not Python's, but that of the program that Python runs in
@@ -128,5 +126,4 @@ class _PythonsHandler:
 
 
 _python = _PythonsHandler()
-keep_rdkit_from_ctrl_c()
 take_interrupts()

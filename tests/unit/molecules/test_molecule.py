@@ -13,7 +13,6 @@ from rdkit import Chem
 
 from specvae.errors import SpecvaeError, StructureError
 from specvae.masses import ELECTRON_MASS
-from specvae.molecules import kept_handler
 from specvae.molecules.candidates import read_candidates
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import (
@@ -499,38 +498,6 @@ def test_rdkit_keeps_no_handler_in_other_threads() -> None:
         list(threads.map(parse_inchikey, ("CCCO", "CCCCO", "CCCCCO", "CCCCCCO")))
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
-
-
-@pytest.mark.usefixtures("ctrl_c")
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RDKit's library is not known")
-def test_ctrl_c_is_not_lost_in_another_thread() -> None:
-    """Of a library's threads one took it while the main thread parsed a table."""
-    mol = Chem.MolFromSmiles("CCO")
-
-    def search() -> None:
-        assert mol.HasSubstructMatch(mol)
-        os.kill(os.getpid(), signal.SIGINT)  # the main thread has it blocked
-        for _ in range(1_000):
-            assert mol.HasSubstructMatch(mol)
-
-    is_over = threading.Event()
-    idle = threading.Thread(target=is_over.wait)
-    idle.start()
-    try:
-        with pytest.raises(KeyboardInterrupt), quiet_rdkit():
-            search()
-    finally:
-        is_over.set()
-        idle.join()
-
-
-@pytest.mark.parametrize("missing", ["libNone", "libc.so"])
-def test_a_library_that_is_not_known_is_left_alone(
-    missing: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that is not there, or one that does not call what is looked for."""
-    monkeypatch.setattr(kept_handler, "_LIBRARY", missing)
-    assert not kept_handler.keep_rdkit_from_ctrl_c()
 
 
 USED_BEFORE = """
