@@ -28,6 +28,7 @@ def pairs(spectrum: Spectrum) -> set[tuple[float, float]]:
 def test_a_spectrum_keeps_its_peaks_and_gets_others() -> None:
     contamination, rng = Contamination(SPECTRA), np.random.default_rng(0)
     own = SPECTRA["C"][0]
+    assert own.precursor_mz is not None
     others = {mz for block in "AB" for one in SPECTRA[block] for mz in one.mz.tolist()}
     n_with = {"noise": 0, "other": 0, "both": 0}
     for _ in range(300):
