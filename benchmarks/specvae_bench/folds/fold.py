@@ -25,7 +25,7 @@ from specvae_bench.files import digests
 from specvae_bench.folds.contest import Challenges, prepare
 from specvae_bench.folds.known import read_known
 from specvae_bench.folds.options import FoldFiles
-from specvae_bench.retrieval.comparison import Problem, read_problems
+from specvae_bench.retrieval.comparison import Problem, read_problems, say_skipped
 from specvae_bench.retrieval.methods import LAYOUTS
 
 
@@ -66,8 +66,10 @@ def read_fold(files: FoldFiles, output: Path, console: Console) -> Fold:
     truth = read_truth(challenges.truth)
     filtered = QueryFilter.of(files.ion_mode, files.adducts)
     layout = get_layout(LAYOUTS[0])
-    with CandidateSource(challenges.candidates, layout, files.ppm, ReadReport()) as source:
+    of_candidates = ReadReport()
+    with CandidateSource(challenges.candidates, layout, files.ppm, of_candidates) as source:
         problems, missing = read_problems(challenges.queries, truth, source, filtered, console)
+    say_skipped(of_candidates, console)
     if not problems:
         raise InputError(
             f"{challenges.queries}: no query is left that has a truth in {challenges.truth}"

@@ -28,7 +28,7 @@ from specvae.report import ReadReport
 from specvae.settings import override
 from specvae_bench.folds.contest import Challenges
 from specvae_bench.markdown import percent, table
-from specvae_bench.retrieval.comparison import without_query
+from specvae_bench.retrieval.comparison import say_skipped, without_query
 
 K_MAX = 100
 KINDS = ("svae", "vaevae")
@@ -186,8 +186,7 @@ def _evaluate(
         )  # fmt: skip
         evaluation = evaluate(annotator, ranked, truth)
     console.log(f"queries: {report.summary()}")
-    if of_candidates.skips:
-        console.log(f"candidates: {of_candidates.summary('candidates')}")
+    say_skipped(of_candidates, console)
     if evaluation.missing_queries:
         console.log(without_query(len(evaluation.missing_queries)))
     if not evaluation.ranks:

@@ -31,7 +31,7 @@ from specvae.report import ReadReport
 from specvae_bench.files import digests
 from specvae_bench.folds.contest import prepare
 from specvae_bench.markdown import table
-from specvae_bench.retrieval.comparison import Problem, read_problems
+from specvae_bench.retrieval.comparison import Problem, read_problems, say_skipped
 from specvae_bench.retrieval.methods import LAYOUTS
 
 _LEVELS = (1, 5, 20)
@@ -142,8 +142,10 @@ def _problems(
         files = prepare(fold, Path(merged), console.log)
         truth = read_truth(files.truth)
         layout = get_layout(LAYOUTS[0])
-        with CandidateSource(files.candidates, layout, ppm, ReadReport()) as source:
+        report = ReadReport()
+        with CandidateSource(files.candidates, layout, ppm, report) as source:
             problems, _ = read_problems(files.queries, truth, source, wanted, console)
+        say_skipped(report, console)
     listed = [problem for problem in problems if problem.place is not None]
     if not listed:
         raise InputError(f"{fold}: no query is left whose truth is among its candidates")

@@ -124,6 +124,12 @@ def read_problems(
     return problems, missing
 
 
+def say_skipped(candidates: ReadReport, console: Console) -> None:
+    """Say which rows of a table of candidates cannot be used, if there are any."""
+    if candidates.skips:
+        console.log(f"candidates: {candidates.summary('candidates')}")
+
+
 def without_query(n: int) -> str:
     """Return what is said of `n` truths that belong to no query that was read."""
     verbs = ("has", "is") if n == 1 else ("have", "are")

@@ -231,7 +231,7 @@ def test_scores_are_compared_on_a_fold(tmp_path: Path, caplog: pytest.LogCapture
         encoding="utf-8",
     )
     (fold / "candidates.csv").write_text(
-        "smiles\n" + "".join(f"{ester.smiles}\n" for ester in esters), encoding="utf-8"
+        "smiles\nC(C\n" + "".join(f"{ester.smiles}\n" for ester in esters), encoding="utf-8"
     )
     given, flat = tmp_path / "given.safetensors", tmp_path / "flat.safetensors"
     scorers = standard_scorers()
@@ -249,6 +249,8 @@ def test_scores_are_compared_on_a_fold(tmp_path: Path, caplog: pytest.LogCapture
         "fold: 1 of 3 queries are left out, as their truth is not among their candidates"
         in caplog.messages
     )
+    skipped = "candidates: 2 candidates read, 1 skipped: structure cannot be parsed (1)"
+    assert skipped in caplog.messages
     one, other = found["scores"]
     assert one["hit_at_1"] == 1.0
     assert one["nats_gained"] == 0.0
