@@ -378,7 +378,7 @@ class EvidencePool:
         try:
             with scoring(
                 self.scorers,
-                [FragmentList.of(query, list(found.molecules)) for query, found in lists],
+                [self._fragment_list(query, list(found.molecules)) for query, found in lists],
                 n_jobs,
                 lambda done, total: progress.progress("breaking candidates", done, total),
                 cache,
@@ -386,6 +386,11 @@ class EvidencePool:
                 yield scores
         except StructureError as error:
             raise UnusableCandidatesError(str(error)) from None
+
+    def _fragment_list(self, query: Spectrum, molecules: list[Molecule]) -> FragmentList:
+        if self.has_fragments(query):
+            return FragmentList.of(query, molecules)
+        return FragmentList(Peaks.of(query), molecules)
 
     def has_fragments(self, query: Spectrum) -> bool:
         """Return whether fragments are evidence for a query of this ion mode."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, candidates, spectrum_of
 from numpy.typing import NDArray
+from rdkit import Chem
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
@@ -20,8 +21,10 @@ from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.header import StoredEvidence
 from specvae.annotation.library.labels import SpectrumLabel
 from specvae.annotation.library.library import Library
+from specvae.errors import StructureError
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import fingerprints, get_layout
+from specvae.molecules.graph import OrderedGraph
 from specvae.molecules.molecule import parse_molecule
 from specvae.report import ReadReport
 from specvae.settings import from_json, to_json
@@ -132,7 +135,13 @@ def test_fragments_tell_isomers_apart(pool: EvidencePool) -> None:
     assert fragments.argmax() == 1
 
 
-def test_a_mode_without_a_scorer_is_not_judged_by_fragments(pool: EvidencePool) -> None:
+def test_a_mode_without_a_scorer_is_not_judged_by_fragments(
+    pool: EvidencePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(_mol: Chem.Mol, _binary: bytes) -> OrderedGraph:
+        raise StructureError("it cannot be broken into fragments")
+
+    monkeypatch.setattr(OrderedGraph, "of", never)
     query = spectrum_of(PHENACETIN, 110.06, 138.0913)
     result = weigh(replace(pool, scorers={}), query, candidates(PHENACETIN, ASPIRIN))
     np.testing.assert_array_equal(result.parts[:, EVIDENCE_KINDS.index("fragments")], 0.0)
