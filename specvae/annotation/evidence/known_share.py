@@ -7,7 +7,7 @@ two numbers are estimated from all queries of a run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,22 +88,6 @@ def of_one_kind(known: float, evidence: Evidence) -> KnownShares:
     if evidence.elsewhere.any() and not evidence.measured.any():
         return within_limits(0.0, known)
     return within_limits(known, 0.0)
-
-
-def at_estimated_shares(
-    evidence: Sequence[Evidence], weights: Mapping[str, float]
-) -> list[Evidence]:
-    """Return the evidence of a run's queries at the shares of known compounds estimated from them.
-
-    Parameters
-    ----------
-    evidence
-        Of each query.
-    weights
-        Of the kinds of evidence.
-    """
-    shares = shares_of_known(evidence)
-    return [of_query.at_shares(weights, shares) for of_query in evidence]
 
 
 def within_limits(same_mode: float, other_mode: float) -> KnownShares:

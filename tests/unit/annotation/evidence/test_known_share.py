@@ -5,7 +5,6 @@ import pytest
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.known_share import (
-    at_estimated_shares,
     log_odds_known,
     share_interval,
     shares_at,
@@ -101,7 +100,6 @@ def test_the_estimate_does_not_depend_on_the_shares_that_the_evidence_assumes() 
     shares = shares_of_known(found)
     others = [e.at_shares(WEIGHTS, KnownShares(0.7, 0.05)) for e in found]
     assert shares_of_known(others) == pytest.approx(shares, abs=1e-6)
-    assert {e.shares for e in at_estimated_shares(found, WEIGHTS)} == {shares}
 
 
 @pytest.mark.parametrize("height", [-1_000.0, -70.0, 0.0, 70.0, 1_000.0])
