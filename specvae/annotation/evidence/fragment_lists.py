@@ -43,28 +43,43 @@ class FragmentList(NamedTuple):
     molecules: Sequence[Molecule]
 
     @classmethod
-    def of(cls, spectrum: Spectrum, molecules: Sequence[Molecule]) -> Self:
+    def of(
+        cls,
+        spectrum: Spectrum,
+        molecules: Sequence[Molecule],
+        listed: Sequence[Molecule] | None = None,
+    ) -> Self:
         """Take the highest of the peaks that may be ions of some candidate, by its formula.
 
         Raw spectra have many others: noise, and ions of compounds of the same mass. They would make
         the spectrum look more broken than it is.
 
-        Raises
-        ------
-        StructureError
-            If a molecule cannot be broken into fragments.
+        Parameters
+        ----------
+        spectrum
+            The query.
+        molecules
+            The candidates whose fragments are compared.
+        listed
+            Those whose formulas count, but for what cannot be broken; None: `molecules`.
         """
-        # Isomers are of one mass, to the last digits.
-        of_masses = {round(each.exact_mass, 6): each for each in molecules}
-        peaks = Peaks.of(spectrum, _MOST_PEAKS)
-        formulas = [_composition(each.binary) for each in of_masses.values()]
-        return cls(peaks.of_formulas(formulas).only_highest(MAX_PEAKS), molecules)
+        formulas: dict[float, Composition | None] = {}
+        for each in molecules if listed is None else listed:
+            mass = round(each.exact_mass, 6)  # isomers are of one mass, to the last digits
+            if formulas.get(mass) is None:
+                formulas[mass] = _composition(each.binary)
+        peaks = Peaks.of(spectrum, _MOST_PEAKS).of_formulas(filter(None, formulas.values()))
+        return cls(peaks.only_highest(MAX_PEAKS), molecules)
 
 
 @lru_cache(maxsize=4096)
-def _composition(binary: bytes) -> Composition:
+def _composition(binary: bytes) -> Composition | None:
+    """Return the atoms of a molecule; None if it cannot be broken into fragments."""
     mol = Chem.Mol(binary)  # type: ignore[call-overload]
-    return composition(OrderedGraph.of(mol, binary).graph)
+    try:
+        return composition(OrderedGraph.of(mol, binary).graph)
+    except StructureError:
+        return None
 
 
 class _ListedMolecule(NamedTuple):

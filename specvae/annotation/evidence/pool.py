@@ -211,7 +211,7 @@ class EvidencePool:
             mass_errors=mass_errors,
         )
         if fragment_scores is None:
-            fragment_scores = self.fragment_scores(query, compared.broken)
+            fragment_scores = self.fragment_scores(query, compared.broken, candidates)
         else:
             fragment_scores = fragment_scores[compared.is_broken]
         return self.evidence(compared, fragment_scores)
@@ -321,17 +321,21 @@ class EvidencePool:
     def explain(self, query: Spectrum, molecule: Molecule) -> tuple[PeakEvidence, ...]:
         """Return the peaks that a candidate's fragments explain, by m/z.
 
-        They raise the log-odds of the peak, and lie within 10 ppm or 1 mTh of it.
+        They raise the log-odds of the peak, and lie within 10 ppm or 1 mTh of it. By how much is as
+        in a list of this candidate alone: other formulas may let more peaks count.
         """
-        peaks = FragmentList.of(query, [molecule]).peaks
-        scorer = self.scorers.get(peaks.ion_mode)
+        scorer = self.scorers.get(Peaks.of(query).ion_mode)
         if scorer is None:
             return ()
+        peaks = FragmentList.of(query, [molecule]).peaks
+        if not len(peaks.mz):
+            return ()
+        heights = dict(zip(query.mz.tolist(), query.relative_intensity.tolist(), strict=True))
         table = _fragment_table(molecule)
         return tuple(
             PeakEvidence(
                 e.mz,
-                e.intensity,
+                heights[e.mz],
                 e.formula,
                 deviation_ppm(e.mz, e.mz - e.error),
                 e.gain,
@@ -343,28 +347,33 @@ class EvidencePool:
             and abs(e.error) <= max(_FAR_DA, ppm_width(e.mz, _FAR_PPM))
         )
 
-    def fragment_scores(self, query: Spectrum, candidates: CandidateSet) -> NDArray[np.float64]:
+    def fragment_scores(
+        self, query: Spectrum, candidates: CandidateSet, listed: CandidateSet | None = None
+    ) -> NDArray[np.float64]:
         """Return the fragment score of each candidate, float64 (n_candidates,), nats.
 
-        It does not depend on the library. 0 in an ion mode without a scorer.
+        It does not depend on the library. 0 in an ion mode without a scorer. The peaks that count
+        are those that the formulas of `listed` (None: `candidates`) could have.
 
         Raises
         ------
         UnusableCandidatesError
             If some of the structures cannot be broken into fragments.
         """
-        with self.scoring([(query, candidates)]) as scores:
+        with self.scoring([(query, candidates, listed or candidates)]) as scores:
             return scores()[0]
 
     @contextmanager
     def scoring(
         self,
-        lists: Sequence[tuple[Spectrum, CandidateSet]],
+        lists: Sequence[tuple[Spectrum, CandidateSet, CandidateSet]],
         n_jobs: int | None = 1,
         progress: Progress | None = None,
         cache: GraphCache | None = None,
     ) -> Iterator[Callable[[], list[NDArray[np.float64]]]]:
-        """Give a function that returns `fragment_scores` of several queries' candidates.
+        """Give a function that returns `fragment_scores` for several queries.
+
+        Each of `lists` is a query, its candidates, and those whose formulas count.
 
         Each molecule is broken once, by `n_jobs` processes (None: one per core), which start at
         once; `cache` keeps the graphs of molecules for later runs.
@@ -378,7 +387,7 @@ class EvidencePool:
         try:
             with scoring(
                 self.scorers,
-                [self._fragment_list(query, list(found.molecules)) for query, found in lists],
+                [self._fragment_list(*one) for one in lists],
                 n_jobs,
                 lambda done, total: progress.progress("breaking candidates", done, total),
                 cache,
@@ -387,9 +396,12 @@ class EvidencePool:
         except StructureError as error:
             raise UnusableCandidatesError(str(error)) from None
 
-    def _fragment_list(self, query: Spectrum, molecules: list[Molecule]) -> FragmentList:
+    def _fragment_list(
+        self, query: Spectrum, found: CandidateSet, listed: CandidateSet
+    ) -> FragmentList:
+        molecules = list(found.molecules)
         if self.has_fragments(query):
-            return FragmentList.of(query, molecules)
+            return FragmentList.of(query, molecules, list(listed.molecules))
         return FragmentList(Peaks.of(query), molecules)
 
     def has_fragments(self, query: Spectrum) -> bool:

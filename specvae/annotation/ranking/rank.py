@@ -322,7 +322,7 @@ class _Ranker:
             fragments = None
             if self.rescore is None:
                 # Other processes break the candidates while this one sees to all other evidence.
-                breaking = self._breaking(pool, [(one.spectrum, found) for one, found in listed])
+                breaking = self._breaking(pool, listed, sets)
                 fragments = working.enter_context(breaking)
             predicted = self._predicted(listed, packed)
             compared = [
@@ -342,11 +342,8 @@ class _Ranker:
                 compared = _broken_alike(
                     compared, [self.features.get(one.query.query_id) for one in listed]
                 )
-                best = [
-                    (one.query.spectrum, of_query.broken)
-                    for one, of_query in zip(predicted, compared, strict=True)
-                ]
-                fragments = working.enter_context(self._breaking(pool, best))
+                best = [of_query.broken for of_query in compared]
+                fragments = working.enter_context(self._breaking(pool, listed, best))
             evidence = map(pool.evidence, compared, fragments())
             return [
                 one.ranked(of_query, self._cascade_remarks(pool, one))
@@ -359,8 +356,12 @@ class _Ranker:
         return self.source.packed(sets, layouts, self.n_jobs, self.progress)
 
     def _breaking(
-        self, pool: EvidencePool, lists: Sequence[tuple[Spectrum, CandidateSet]]
+        self, pool: EvidencePool, listed: Sequence[_ListedQuery], broken: Sequence[CandidateSet]
     ) -> AbstractContextManager[Callable[[], list[NDArray[np.float64]]]]:
+        lists = [
+            (query.spectrum, found, _fitting(query, candidates))
+            for (query, candidates), found in zip(listed, broken, strict=True)
+        ]
         return pool.scoring(lists, self.n_jobs, self.progress, self.source.graphs)
 
     def _predicted(
@@ -473,6 +474,22 @@ def _prior(
         prior += counts
     if candidates.ion is not None:
         return log_shares(query.ions)[candidates.ion] + prior
-    fits = query.may_have(candidates.exact_mass)
-    prior += np.where(fits | ~fits.any(), 0.0, _BEHIND)
+    prior += np.where(_fits(query, candidates), 0.0, _BEHIND)
     return prior if np.ptp(prior) else None
+
+
+def _fitting(query: Query, candidates: CandidateSet) -> CandidateSet:
+    """Return the candidates that `_fits`: ions of others' formulas are none of the query's."""
+    fits = _fits(query, candidates)
+    return candidates if fits.all() else candidates.select(np.flatnonzero(fits))
+
+
+def _fits(query: Query, candidates: CandidateSet) -> NDArray[np.bool_]:
+    """Return which candidates are not of quite another mass than the query, (n_candidates,).
+
+    All, if none has its mass, or if they were looked up by mass as several ion species.
+    """
+    if candidates.ion is not None:
+        return np.ones(len(candidates), np.bool_)
+    fits = query.may_have(candidates.exact_mass)
+    return fits | ~fits.any()

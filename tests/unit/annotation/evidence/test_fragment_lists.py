@@ -99,6 +99,32 @@ def test_ions_of_any_candidate_count_for_all() -> None:
     assert FragmentList.of(query, []).peaks.mz.tolist() == []
 
 
+def test_formulas_may_be_those_of_other_molecules() -> None:
+    query = spectrum_of(CAFFEINE, 61.0106, 110.0713)
+    caffeine, sulfide = (Molecule.parse(one) for one in (CAFFEINE, "CCSCC"))
+    found = FragmentList.of(query, [caffeine], [caffeine, sulfide])
+    assert found.molecules == [caffeine]
+    assert found.peaks.mz.tolist() == [61.0106, 110.0713]
+
+
+def test_the_formula_of_what_cannot_be_broken_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of, lost = OrderedGraph.of, Molecule.parse("CC(C)CSCC(C)O")
+
+    def never_one(mol: Chem.Mol, binary: bytes) -> OrderedGraph:
+        if binary == lost.binary:
+            raise StructureError("it cannot be broken into fragments")
+        return of(mol, binary)
+
+    monkeypatch.setattr(OrderedGraph, "of", never_one)
+    query = spectrum_of(CAFFEINE, 61.0106)
+    isomers = [lost, Molecule.parse("CC(C)COCC(C)S")]
+    assert FragmentList.of(query, isomers[:1]).peaks.mz.tolist() == []
+    for order in (isomers, isomers[::-1]):
+        assert FragmentList.of(query, order).peaks.mz.tolist() == [61.0106]
+
+
 def test_labelled_isomers_are_told_apart_by_mass() -> None:
     query = spectrum_of(CAFFEINE, 16.0262)  # 13CH3+, whose mass is that of no part of ethanol
     molecules = [Molecule.parse(one) for one in ("CCO", "[13CH3]CO")]

@@ -145,6 +145,7 @@ def test_a_mode_without_a_scorer_is_not_judged_by_fragments(
     query = spectrum_of(PHENACETIN, 110.06, 138.0913)
     result = weigh(replace(pool, scorers={}), query, candidates(PHENACETIN, ASPIRIN))
     np.testing.assert_array_equal(result.parts[:, EVIDENCE_KINDS.index("fragments")], 0.0)
+    assert replace(pool, scorers={}).explain(query, parse_molecule(PHENACETIN)) == ()
 
 
 def test_a_spectrum_that_says_nothing_leaves_the_fingerprint(pool: EvidencePool) -> None:
@@ -522,6 +523,14 @@ def test_peaks_are_explained_by_the_candidates_fragments(pool: EvidencePool) -> 
         assert f"C{elements.count('C')}H" in peak.formula
 
 
+def test_heights_of_explained_peaks_are_of_the_whole_spectrum(pool: EvidencePool) -> None:
+    query = spectrum_of(PHENACETIN, 110.06, 138.0913, 150.5)
+    query = replace(query, intensity=np.array([10.0, 20.0, 40.0]))  # the highest is noise
+    explained = pool.explain(query, parse_molecule(PHENACETIN))
+    assert [peak.relative_intensity for peak in explained] == [0.25, 0.5]
+    assert pool.explain(spectrum_of(PHENACETIN, 900.0), parse_molecule(PHENACETIN)) == ()
+
+
 @pytest.mark.parametrize(("mz", "is_shown"), [(110.0609, True), (110.0620, False)])
 def test_a_fragment_far_off_in_mass_is_no_explanation(
     pool: EvidencePool, mz: float, is_shown: bool
@@ -581,10 +590,10 @@ def test_a_cascade_breaks_the_best_and_the_measured_only(
     fragment_scores = EvidencePool.fragment_scores
 
     def counted(
-        self: EvidencePool, query: Spectrum, candidates: CandidateSet
+        self: EvidencePool, query: Spectrum, candidates: CandidateSet, listed: CandidateSet
     ) -> NDArray[np.float64]:
         broken.extend(candidates.smiles)
-        return fragment_scores(self, query, candidates)
+        return fragment_scores(self, query, candidates, listed)
 
     monkeypatch.setattr(EvidencePool, "fragment_scores", counted)
     only = replace(pool, weights={**pool.weights, "analogues": 0.0})
@@ -610,6 +619,18 @@ def test_a_cascade_breaks_the_best_and_the_measured_only(
     np.testing.assert_array_equal(everything.scores, whole.scores)
     assert everything.guessed is None
     assert len(broken) == 6
+
+
+def test_in_a_cascade_the_formulas_of_all_candidates_count(pool: EvidencePool) -> None:
+    """A fragment score is the same as without the cascade."""
+    found = candidates("CCCCOC(=O)c1ccccc1", "CC(C)Cc1ccc(C)cc1", "CCSC(CC)C(N)CO")
+    packed = np.zeros((3, pool.layout.n_bytes), np.uint8)
+    query = spectrum_of("CCCCOC(=O)c1ccccc1", 61.0106, 105.0335, 123.0441)  # C2H5S+
+    whole = pool.weigh(query, found, packed, np.zeros(3))
+    part = pool.weigh(query, found, packed, np.array([0.0, -100.0, -100.0]), rescore=1)
+    place = EVIDENCE_KINDS.index("fragments")
+    assert part.raw[0, place] == whole.raw[0, place]
+    assert part.raw[0, place] != pool.fragment_scores(query, candidates(found.smiles[0]))[0]
 
 
 def test_a_cascade_parts_no_candidates_that_tie(pool: EvidencePool) -> None:

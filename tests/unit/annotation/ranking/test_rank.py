@@ -12,6 +12,7 @@ from ranking_examples import by_mass, mgf, ranked, said, table
 from rdkit import Chem
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.ion_formation import FORMATION, Formation
 from specvae.annotation.evidence.pool import EvidencePool
@@ -424,6 +425,27 @@ def test_listed_candidates_of_quite_another_mass_stand_behind_the_others(
     assert (found.blind_scores < -90.0 + found.blind_scores.max()).tolist() == (
         [False, False] if behind is None else behind
     )
+
+
+SULFIDE = "CCSCC(O)CNC(C)C(=O)NCCO"
+
+
+def test_formulas_of_quite_another_mass_let_no_peak_count(tmp_path: Path) -> None:
+    """One large molecule in a list would have a part of almost any mass."""
+    annotator = tiny_annotator()
+    library = Library.from_spectra(
+        [spectrum_of(ASPIRIN, 121.0284)], annotator.bins, ReadReport(), peaks=ANALOGUE_BINS
+    )
+    packed = fingerprints([ASPIRIN], get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
+    annotator.evidence_pool = EvidencePool.from_library(library, np.arange(1), packed)
+    peaks = "61.0106 10\n110.0713 10\n138.0662 10"  # the first is C2H5S+, none of caffeine's
+    queries = mgf(tmp_path / "q.mgf", f"TITLE=a\nPEPMASS=195.0877\nADDUCT=[M+H]+\n{peaks}")
+    scores = []
+    for smiles in ((CAFFEINE,), (CAFFEINE, SULFIDE)):
+        found, _ = with_listed(annotator, queries, smiles, tmp_path)
+        assert found.evidence is not None
+        scores.append(found.evidence.raw[:, EVIDENCE_KINDS.index("fragments")][0])
+    assert scores[0] == scores[1] != 0.0
 
 
 CATION, NEUTRAL = "CC(=O)OCC[N+](C)(C)C", "CCCCCCCC(O)O"  # acetylcholine; 146 Da both
