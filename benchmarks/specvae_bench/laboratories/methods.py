@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.fingerprint import log_likelihoods
+from specvae.annotation.evidence.fragment_lists import FragmentList
 from specvae.annotation.evidence.fragment_score import (
     SCORERS_FILE,
     FragmentScorer,
@@ -278,21 +279,30 @@ def _fragment_scores(
     scores = []
     for n_done, (spectrum, found) in enumerate(zip(spectra, candidates, strict=True), start=1):
         # Each query has a file of its own: minutes of work survive an interruption.
-        mz, intensity, *others = Peaks.of(spectrum)
+        mz, intensity, *others = _counted(spectrum, found)
         settings = {
             "peaks": [mz.tolist(), intensity.tolist(), *others],
             "smiles": list(found.smiles),
         }
+        if metfrag:
+            settings["all_peaks"] = [part.tolist() for part in Peaks.of(spectrum)[:2]]
         build = partial(compute, scorers, spectrum, found)
         scores.append(cached_arrays(kind, [fragment_score], settings, build))
         console.progress("breaking candidates", n_done, len(spectra))
     return scores
 
 
+def _counted(spectrum: Spectrum, candidates: CandidateSet) -> Peaks:
+    """Return the peaks that count in the fragment score, as in `annotate`."""
+    # Not all of a long list need be parsed at once: isomers are of one mass.
+    _, rows = np.unique(np.round(candidates.exact_mass, 6), return_index=True)
+    return FragmentList.of(spectrum, list(candidates.select(rows).molecules)).peaks
+
+
 def _learned(
     scorers: Mapping[str, FragmentScorer], spectrum: Spectrum, candidates: CandidateSet
 ) -> dict[str, NDArray[Any]]:
-    peaks = Peaks.of(spectrum)
+    peaks = _counted(spectrum, candidates)
     scorer = scorers.get(peaks.ion_mode)
     if scorer is None:
         return {"scores": np.zeros(len(candidates))}
@@ -302,14 +312,14 @@ def _learned(
 def _with_metfrag(
     scorers: Mapping[str, FragmentScorer], spectrum: Spectrum, candidates: CandidateSet
 ) -> dict[str, NDArray[Any]]:
-    """Return both scores; each candidate is broken once."""
-    peaks = Peaks.of(spectrum)
+    """Return both scores; each candidate is broken once. MetFrag's is of the highest peaks."""
+    peaks, highest = _counted(spectrum, candidates), Peaks.of(spectrum)
     scorer = scorers.get(peaks.ion_mode)
     learned, metfrag = [np.empty(0)], [np.empty(0)]
     for start in range(0, len(candidates), _TABLES_AT_ONCE):
         rows = np.arange(start, min(start + _TABLES_AT_ONCE, len(candidates)))
         tables = [FragmentTable.of(molecule) for molecule in candidates.select(rows).molecules]
-        metfrag.append(metfrag_scores(peaks, tables))
+        metfrag.append(metfrag_scores(highest, tables))
         learned.append(np.zeros(len(rows)) if scorer is None else scorer.scores(peaks, tables))
     return {"scores": np.concatenate(learned), "metfrag": np.concatenate(metfrag)}
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -377,6 +377,18 @@ def test_a_fit_takes_no_lists_and_one_model(tmp_path: Path) -> None:
         refused = CliRunner().invoke(laboratories, [*given, *further])
         assert refused.exit_code == 2
         assert "--fit takes no --lists, and one --model at most" in refused.output
+
+
+def test_fragments_are_compared_with_the_peaks_that_count_in_the_program() -> None:
+    found = candidates(PROPANOL, ISOPROPANOL)
+    sound = spectrum_of(PROPANOL, 31.018, 43.054)
+    noise = 36.5, 47.5  # no part of C3H8O has these
+    noisy = spectrum_of(PROPANOL, 31.018, noise[0], 43.054, noise[1])
+    noisy = replace(noisy, intensity=np.insert(sound.intensity, [1, 2], 500.0))
+    for metfrag in (False, True):
+        one, other = list_candidates([sound, noisy], [found] * 2, {}, 1, Console(), metfrag=metfrag)
+        np.testing.assert_array_equal(one.fragment_scores, other.fragment_scores)
+        assert np.ptp(one.fragment_scores) > 0.0
 
 
 def test_another_fragment_score_can_stand_in_the_place_of_the_shipped_one(
