@@ -37,8 +37,10 @@ PAGES = (
 SETS = {
     "massbank-fold": "MassBank compounds held out",
     "massbank-negative": "MassBank compounds held out, [M-H]-",
-    "massbank-contaminated": "The same, with noise and other compounds' ions",
-    "massbank-negative-contaminated": "The same, [M-H]-, with noise and other compounds' ions",
+    "massbank-contaminated": "MassBank compounds held out, with noise and others' ions",
+    "massbank-negative-contaminated": (
+        "MassBank compounds held out, [M-H]-, with noise and others' ions"
+    ),
     "massbank-sodium": "MassBank compounds held out, [M+Na]+",
     "casmi2016": "CASMI 2016, positive challenges",
     "casmi2016-negative": "CASMI 2016, negative challenges",

@@ -26,7 +26,8 @@ class Contamination:
 
     A third of the spectra that `of` returns have noise, 5 to 200 peaks anywhere, of .1 to 5 % of
     the highest peak; a third have the peaks of another compound of like precursor m/z, the highest
-    of 5 to 100 %; and a third have both.
+    of 5 to 100 %; and a third have both. Where the spectra of like m/z are all of the same
+    compound, there are no peaks of another.
 
     Parameters
     ----------

@@ -58,6 +58,15 @@ def test_a_spectrum_is_not_contaminated_with_its_own_compound() -> None:
         assert 27.02 not in found.mz.tolist()
 
 
+def test_a_compound_of_many_spectra_may_have_no_neighbour() -> None:
+    many = [spectrum_of(ETHANOL, 29.03, 31.01)] * 60
+    contamination, rng = Contamination({"A": many, **SPECTRA}), np.random.default_rng(0)
+    found = [contamination.of(many[0], "A", rng) for _ in range(100)]
+    others = {mz for one in SPECTRA["C"] for mz in one.mz.tolist()}
+    assert any(len(one.mz) > 2 for one in found)
+    assert not any(others & set(one.mz.tolist()) for one in found)
+
+
 def test_the_same_seed_draws_the_same() -> None:
     drawn = [
         Contamination(SPECTRA).of(SPECTRA["C"][0], "C", np.random.default_rng(3)) for _ in range(2)
