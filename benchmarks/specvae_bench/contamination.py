@@ -67,10 +67,15 @@ class Contamination:
                 mz.append(other.mz[kept])
                 height = highest * _between(_OTHER_HEIGHTS, 1, rng)
                 intensity.append(height * found / found.max())
-        order = np.argsort(np.concatenate(mz), kind="stable")
-        return replace(
-            spectrum, mz=np.concatenate(mz)[order], intensity=np.concatenate(intensity)[order]
-        )
+        all_mz = np.concatenate(mz)
+        order = np.argsort(all_mz, kind="stable")
+        return replace(spectrum, mz=all_mz[order], intensity=np.concatenate(intensity)[order])
+
+    def of_share(
+        self, spectrum: Spectrum, block: str, share: float, rng: np.random.Generator
+    ) -> Spectrum:
+        """Return what `of` does for a share of the spectra, the others as they are."""
+        return self.of(spectrum, block, rng) if rng.random() < share else spectrum
 
     def _other(self, spectrum: Spectrum, block: str, rng: np.random.Generator) -> Spectrum | None:
         at = int(np.searchsorted(self._mz, spectrum.precursor_mz or 0.0))

@@ -91,8 +91,7 @@ def hold_out(
     if contaminated:
         contamination, rng = Contamination(measured), np.random.default_rng(seed)
         queries = [
-            (contamination.of(one, block, rng) if rng.random() < contaminated else one, block)
-            for one, block in queries
+            (contamination.of_share(one, block, contaminated, rng), block) for one, block in queries
         ]
     return HeldOutSpectra(queries, len(n_spectra))
 

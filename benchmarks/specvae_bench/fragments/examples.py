@@ -204,9 +204,9 @@ def draw_examples(
         example = Example(
             [
                 FragmentList.of(
-                    contamination.of(spectrum, block, drawn)
-                    if not is_judged and drawn.random() < draws.contaminated
-                    else spectrum,
+                    spectrum
+                    if is_judged
+                    else contamination.of_share(spectrum, block, draws.contaminated, drawn),
                     usable,
                 ).peaks
                 for spectrum in spectra
