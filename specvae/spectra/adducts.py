@@ -378,9 +378,8 @@ def parse_adduct(text: str, ion_mode: str | None = None) -> Adduct | None:
     return _make(n_m, groups, charge)
 
 
-_DECIMAL_CHARGE = re.compile(
-    r"(?<=\d)\.0+(?=[+-]?$)"
-)  # of "[M+H]+1.0": a point is a radical mark otherwise
+# Of "[M+H]+1.0": a point is a radical mark otherwise.
+_DECIMAL_CHARGE = re.compile(r"(?<=\d)\.0+(?=[+-]?$)")
 _INSIDE = r"(\d?M[^\[\](){}]*)"
 _MISTYPED = (
     re.compile(rf"[\[({{]{_INSIDE}[\])}}]([\d+-]*)"),  # "[M+H)+", "{M+H}+"
