@@ -6,24 +6,37 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from specvae.cli.options import INPUT, NumberRange, WholeRange, model_file
+from specvae.cli.options import INPUT, Decorated, NumberRange, WholeRange, model_file
 from specvae.cli.outputs import require_paths
 from specvae.errors import InputError
 from specvae.files import is_foreign
 
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+library_option = click.option(
+    "--spectra", type=INPUT, multiple=True, required=True, help="Library (repeatable)."
+)
 
+exclude_option = click.option(
+    "--exclude",
+    type=INPUT,
+    multiple=True,
+    help="Compounds to keep out of the library (repeatable).",
+)
 
-def library_option(function: Decorated) -> Decorated:
-    """Add ``--spectra``, which must be given."""
-    return click.option(
-        "--spectra", type=INPUT, multiple=True, required=True, help="Library (repeatable)."
-    )(function)
+ppm_option = click.option(
+    "--ppm",
+    type=NumberRange(min=0.0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Mass window of candidates, ± ppm.",
+)
+
+title_option = click.option(
+    "--title", default=None, help="Title of the plot.  [default: the folder's name]"
+)
 
 
 def structures_option(about: str) -> Callable[[Decorated], Decorated]:
@@ -31,37 +44,9 @@ def structures_option(about: str) -> Callable[[Decorated], Decorated]:
     return click.option("--structures", type=INPUT, multiple=True, required=True, help=about)
 
 
-def exclude_option(function: Decorated) -> Decorated:
-    """Add ``--exclude``."""
-    return click.option(
-        "--exclude",
-        type=INPUT,
-        multiple=True,
-        help="Compounds to keep out of the library (repeatable).",
-    )(function)
-
-
-def ppm_option(function: Decorated) -> Decorated:
-    """Add ``--ppm``."""
-    return click.option(
-        "--ppm",
-        type=NumberRange(min=0.0, min_open=True),
-        default=10.0,
-        show_default=True,
-        help="Mass window of candidates, ± ppm.",
-    )(function)
-
-
 def models_option(about: str) -> Callable[[Decorated], Decorated]:
     """Add ``--model``, which may be repeated; the command gets `models`."""
     return click.option("--model", "models", type=INPUT, multiple=True, help=about)
-
-
-def title_option(function: Decorated) -> Decorated:
-    """Add ``--title``."""
-    return click.option(
-        "--title", default=None, help="Title of the plot.  [default: the folder's name]"
-    )(function)
 
 
 def seed_option(about: str) -> Callable[[Decorated], Decorated]:

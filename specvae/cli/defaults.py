@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import click
 
-from specvae.cli.options import INPUT
+from specvae.cli.options import INPUT, Decorated, add_options
 from specvae.cli.outputs import CONFIG_PATH
 from specvae.errors import ConfigError, nearest
 from specvae.settings import parse_assignments, read_toml, shortened
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 def settings_options(function: Decorated) -> Decorated:
@@ -39,17 +36,7 @@ def settings_options(function: Decorated) -> Decorated:
             raise ConfigError(f"{value}: {error}") from error
         ctx.default_map = {**given.get("config_file", {}), **given.get("assignments", {})}
 
-    for option in (
-        click.option(
-            "--set",
-            "assignments",
-            multiple=True,
-            metavar="KEY=VALUE",
-            is_eager=True,
-            expose_value=False,
-            callback=remember,
-            help="Set one option by its name without dashes (repeatable).",
-        ),
+    return add_options(
         click.option(
             "--config",
             "config_file",
@@ -60,9 +47,17 @@ def settings_options(function: Decorated) -> Decorated:
             help="TOML file of options by their names without dashes; --set and the command line "
             "override it.",
         ),
-    ):
-        function = option(function)
-    return function
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="KEY=VALUE",
+            is_eager=True,
+            expose_value=False,
+            callback=remember,
+            help="Set one option by its name without dashes (repeatable).",
+        ),
+    )(function)
 
 
 def option_defaults(command: click.Command, values: dict[str, Any]) -> dict[str, Any]:

@@ -94,128 +94,6 @@ INPUT_TABLE = InputFile(".csv")
 DEFAULT_MODEL = Path("specvae-model")
 
 
-def device_option(function: Decorated) -> Decorated:
-    """Add ``--device``."""
-    return click.option(
-        "--device",
-        type=Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-        help="Device that torch uses; auto takes a GPU if there is one.",
-    )(function)
-
-
-def seed_option(function: Decorated) -> Decorated:
-    """Add ``--seed``."""
-    return click.option(
-        "--seed",
-        type=WholeRange(min=0),
-        default=0,
-        show_default=True,
-        help="Seed of everything random.",
-    )(function)
-
-
-def model_option(function: Decorated) -> Decorated:
-    """Add ``--model``."""
-    return click.option(
-        "--model",
-        type=INPUT,
-        default=DEFAULT_MODEL,
-        show_default=True,
-        help="Model folder or model.safetensors file.",
-    )(function)
-
-
-def strict_option(function: Decorated) -> Decorated:
-    """Add ``--strict`` and ``--limit``."""
-    return click.option("--strict", is_flag=True, help="Make the first malformed record an error.")(
-        limit_option(function)
-    )
-
-
-def limit_option(function: Decorated) -> Decorated:
-    """Add ``--limit``, which holds while the command runs."""
-
-    def change(ctx: click.Context, _: click.Parameter, assignments: tuple[str, ...]) -> None:
-        if assignments:
-            ctx.with_resource(changed_limits(assignments))
-
-    return click.option(
-        "--limit",
-        multiple=True,
-        metavar="NAME=VALUE",
-        expose_value=False,
-        callback=change,
-        help="Let a line, record, table or structure be larger, e.g. structure_atoms=2000; "
-        "'specvae docs reliability' lists the names (repeatable).",
-    )(function)
-
-
-def query_filter_options(function: Decorated) -> Decorated:
-    """Add ``--ion-mode`` and ``--adduct``."""
-    function = click.option(
-        "--adduct",
-        "adducts",
-        multiple=True,
-        metavar="ADDUCT",
-        help='Only queries of this adduct, e.g. "[M+H]+" (repeatable).',
-    )(function)
-    return click.option(
-        "--ion-mode",
-        type=IonMode(),
-        default=None,
-        help="Only queries of this ion mode.",
-    )(function)
-
-
-def assumption_options(function: Decorated) -> Decorated:
-    """Add ``--assume-adduct`` and ``--assume-ion-mode``."""
-    function = click.option(
-        "--assume-ion-mode",
-        type=IonMode(),
-        default=None,
-        help="Ion mode of queries that state neither an ion mode nor an adduct.  [default: that of "
-        "the model, if it was trained on one only]",
-    )(function)
-    return click.option(
-        "--assume-adduct",
-        default=None,
-        metavar="ADDUCT",
-        help='Adduct of queries that state none, e.g. "[M+Na]+"; their ion mode and charge must '
-        "agree with it.  [default: [M+H]+ or [M-H]- by ion mode and charge]",
-    )(function)
-
-
-def try_adducts_option(function: Decorated) -> Decorated:
-    """Add ``--try-adducts``."""
-    return click.option(
-        "--try-adducts",
-        default=None,
-        metavar="ADDUCTS",
-        help="Rank candidates of each of these adducts for queries that state none; the table says "
-        'which a candidate is of. "[M+H]+,[M+Na]+", or common: [M+H]+, [M+Na]+, [M+NH4]+, [M+K]+ '
-        "or [M-H]-, [M+Cl]-, [M+HCOO]- by ion mode.  [default: one, as --assume-adduct says]",
-    )(function)
-
-
-def library_options(function: Decorated) -> Decorated:
-    """Add ``--library`` and ``--no-library``."""
-    function = click.option(
-        "--no-library",
-        is_flag=True,
-        help="Ignore the spectra that the model remembers; those of --library still count.",
-    )(function)
-    return click.option(
-        "--library",
-        type=INPUT_FILE,
-        multiple=True,
-        metavar="FILE",
-        help="Spectra with structures to use in this run, beside those that the model remembers: "
-        ".msp, .mgf, .mzML, or .h5 from 'specvae library build' (repeatable).",
-    )(function)
-
-
 class KnownSharesType(click.ParamType[float | tuple[float, float]]):
     """A share, or two with a comma between them whose sum is at most 1."""
 
@@ -289,26 +167,293 @@ class NumberRange(click.FloatRange):
         return number
 
 
-def jobs_option(function: Decorated) -> Decorated:
-    """Add ``--jobs``."""
-    return click.option(
-        "--jobs",
+def add_options(*decorators: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
+    """Return what adds several options to a command, in the order in which its help lists them."""
+
+    def add(function: Decorated) -> Decorated:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return add
+
+
+device_option = click.option(
+    "--device",
+    type=Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Device that torch uses; auto takes a GPU if there is one.",
+)
+
+seed_option = click.option(
+    "--seed",
+    type=WholeRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of everything random.",
+)
+
+model_option = click.option(
+    "--model",
+    type=INPUT,
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="Model folder or model.safetensors file.",
+)
+
+jobs_option = click.option(
+    "--jobs",
+    type=WholeRange(min=1),
+    default=None,
+    help="Processes that parse long tables, compute fingerprints and break molecules.  "
+    "[default: one per core]",
+)
+
+scheduler_option = click.option(
+    "--scheduler",
+    default=None,
+    metavar="tcp://HOST:PORT|local:N",
+    help="Share the work among the workers of a Dask scheduler, or N processes here; the "
+    "result is the same. See 'specvae docs scale'.",
+)
+
+
+def _change_limits(ctx: click.Context, _: click.Parameter, assignments: tuple[str, ...]) -> None:
+    if assignments:
+        ctx.with_resource(changed_limits(assignments))
+
+
+limit_option = click.option(
+    "--limit",
+    multiple=True,
+    metavar="NAME=VALUE",
+    expose_value=False,
+    callback=_change_limits,
+    help="Let a line, record, table or structure be larger, e.g. structure_atoms=2000; "
+    "'specvae docs reliability' lists the names (repeatable).",
+)
+"""``--limit``, which holds while the command runs."""
+
+strict_option = add_options(
+    click.option("--strict", is_flag=True, help="Make the first malformed record an error."),
+    limit_option,
+)
+"""``--strict`` and ``--limit``."""
+
+query_filter_options = add_options(
+    click.option(
+        "--ion-mode",
+        type=IonMode(),
+        default=None,
+        help="Only queries of this ion mode.",
+    ),
+    click.option(
+        "--adduct",
+        "adducts",
+        multiple=True,
+        metavar="ADDUCT",
+        help='Only queries of this adduct, e.g. "[M+H]+" (repeatable).',
+    ),
+)
+
+assumption_options = add_options(
+    click.option(
+        "--assume-adduct",
+        default=None,
+        metavar="ADDUCT",
+        help='Adduct of queries that state none, e.g. "[M+Na]+"; their ion mode and charge must '
+        "agree with it.  [default: [M+H]+ or [M-H]- by ion mode and charge]",
+    ),
+    click.option(
+        "--assume-ion-mode",
+        type=IonMode(),
+        default=None,
+        help="Ion mode of queries that state neither an ion mode nor an adduct.  [default: that of "
+        "the model, if it was trained on one only]",
+    ),
+)
+
+try_adducts_option = click.option(
+    "--try-adducts",
+    default=None,
+    metavar="ADDUCTS",
+    help="Rank candidates of each of these adducts for queries that state none; the table says "
+    'which a candidate is of. "[M+H]+,[M+Na]+", or common: [M+H]+, [M+Na]+, [M+NH4]+, [M+K]+ '
+    "or [M-H]-, [M+Cl]-, [M+HCOO]- by ion mode.  [default: one, as --assume-adduct says]",
+)
+
+library_options = add_options(
+    click.option(
+        "--library",
+        type=INPUT_FILE,
+        multiple=True,
+        metavar="FILE",
+        help="Spectra with structures to use in this run, beside those that the model remembers: "
+        ".msp, .mgf, .mzML, or .h5 from 'specvae library build' (repeatable).",
+    ),
+    click.option(
+        "--no-library",
+        is_flag=True,
+        help="Ignore the spectra that the model remembers; those of --library still count.",
+    ),
+)
+
+library_filter_options = add_options(
+    click.option(
+        "--ion-mode",
+        type=IonMode(),
+        default=None,
+        help="Only spectra of this ion mode.",
+    ),
+    click.option(
+        "--adduct",
+        "adducts",
+        multiple=True,
+        help='Only spectra of this adduct, e.g. "[M+H]+" (repeatable).',
+    ),
+    click.option(
+        "--instrument-type",
+        "instrument_types",
+        multiple=True,
+        help='Only spectra of this instrument type, e.g. LC-ESI-QTOF or "*QTOF*" (repeatable).',
+    ),
+)
+
+rank_by_option = click.option(
+    "--rank-by",
+    type=Choice(["everything", "fingerprint"]),
+    default="everything",
+    show_default=True,
+    help="everything: the predicted fingerprint, analogues in the library, the candidates' "
+    "fragments, their own spectra in the library, and nearness to its compounds. fingerprint: "
+    "only the likelihood of the candidate's fingerprint.",
+)
+
+candidate_options = add_options(
+    click.option(
+        "--candidates",
+        type=INPUT_TABLE,
+        required=True,
+        help="CSV or TSV with a column smiles or inchi, an SMI or SD file, or a pool (.h5).",
+    ),
+    click.option(
+        "--ppm",
+        type=NumberRange(min=0.0, min_open=True),
+        default=10.0,
+        show_default=True,
+        help="Largest difference between a candidate's exact mass and the query's neutral mass.",
+    ),
+    rank_by_option,
+    click.option(
+        "--rescore",
         type=WholeRange(min=1),
         default=None,
-        help="Processes that parse long tables, compute fingerprints and break molecules.  "
-        "[default: one per core]",
-    )(function)
-
-
-def scheduler_option(function: Decorated) -> Decorated:
-    """Add ``--scheduler``."""
-    return click.option(
-        "--scheduler",
+        metavar="N",
+        help="For long lists: compute fragments only for the N candidates that are best by all "
+        "other evidence, and for those with spectra in the library. The others keep their "
+        "order below them.  [default: all]",
+    ),
+    click.option(
+        "--formula",
         default=None,
-        metavar="tcp://HOST:PORT|local:N",
-        help="Share the work among the workers of a Dask scheduler, or N processes here; the "
-        "result is the same. See 'specvae docs scale'.",
-    )(function)
+        metavar="FORMULA",
+        help="Only candidates of this formula, e.g. C9H8O4.",
+    ),
+    click.option(
+        "--elements",
+        default=None,
+        metavar="CHNOPS",
+        help="Only candidates made of these elements.",
+    ),
+    click.option(
+        "--exclude",
+        type=INPUT_FILE,
+        multiple=True,
+        metavar="FILE",
+        help="Leave out candidates whose InChIKey first block is in this .csv .txt .mgf or "
+        ".msp (repeatable).",
+    ),
+    jobs_option,
+)
+
+share_options = add_options(
+    click.option(
+        "--in-list",
+        type=NumberRange(min=0.0, max=1.0),
+        default=None,
+        metavar="SHARE",
+        help="Share of queries whose candidates include the right structure; probabilities "
+        "depend on it.  [default: estimated from all queries]",
+    ),
+    click.option(
+        "--known",
+        type=KnownSharesType(),
+        default=None,
+        metavar="SHARE[,SHARE]",
+        help="Share of queries whose compound has spectra in the library; or two: of those with "
+        "spectra of the query's ion mode, and of those with spectra of the other one only. Scores "
+        "and probabilities depend on it.  [default: estimated from all queries]",
+    ),
+)
+
+counts_options = add_options(
+    click.option(
+        "--counts",
+        type=INPUT_TABLE,
+        default=None,
+        metavar="FILE",
+        help="Prefer compounds that are well known: a .csv or .tsv of structures or InChIKeys "
+        "with counts of references, patents or the like. It may be the table of candidates.",
+    ),
+    click.option(
+        "--counts-column",
+        "counts_columns",
+        multiple=True,
+        metavar="NAME",
+        help="Column of the counts, e.g. PubMed_Count (repeatable: added up).  [default: the "
+        "only one that is called like counts]",
+    ),
+    click.option(
+        "--counts-weight",
+        type=NumberRange(min=0.0, min_open=True, max=LARGEST_COUNTS_WEIGHT),
+        default=DEFAULT_COUNTS_WEIGHT,
+        show_default=True,
+        metavar="W",
+        help="A compound of n references is (1 + n)^W as likely as one of none.",
+    ),
+)
+
+retention_option = click.option(
+    "--no-retention-times",
+    is_flag=True,
+    help="Ignore the retention times that queries state. By default each candidate's structure "
+    "is compared with its query's time, by what the run's other queries show of the column.",
+)
+
+mass_error_option = click.option(
+    "--mass-errors/--no-mass-errors",
+    "use_mass_errors",
+    default=None,
+    help="Whether candidates lose where they are off the precursor m/z by other than the run's "
+    "other queries, which show what m/z are off by.  [default: yes, unless --in-list and "
+    "--known are both given, so that the other queries do not count]",
+)
+
+merge_option = click.option(
+    "--merge-by",
+    metavar="FIELD",
+    default=None,
+    help="Give one answer for all spectra with the same value of this field, e.g. FEATURE_ID "
+    "for several collision energies.  [default: one answer for each spectrum]",
+)
+
+nearness_option = click.option(
+    "--no-nearness",
+    is_flag=True,
+    help="Do not prefer candidates that are like compounds of the library, whatever their "
+    "spectra: for compounds of kinds that it has none of.",
+)
 
 
 def engine_of(scheduler: str | None, purpose: str) -> Engine | None:
@@ -327,192 +472,6 @@ def engine_of(scheduler: str | None, purpose: str) -> Engine | None:
         return parse_scheduler(scheduler, purpose)
     except ConfigError as error:
         raise click.UsageError(f"--{error}") from None
-
-
-def library_filter_options(function: Decorated) -> Decorated:
-    """Add ``--ion-mode``, ``--adduct`` and ``--instrument-type`` of a library's spectra."""
-    for option in (
-        click.option(
-            "--instrument-type",
-            "instrument_types",
-            multiple=True,
-            help='Only spectra of this instrument type, e.g. LC-ESI-QTOF or "*QTOF*" (repeatable).',
-        ),
-        click.option(
-            "--adduct",
-            "adducts",
-            multiple=True,
-            help='Only spectra of this adduct, e.g. "[M+H]+" (repeatable).',
-        ),
-        click.option(
-            "--ion-mode",
-            type=IonMode(),
-            default=None,
-            help="Only spectra of this ion mode.",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-rank_by_option = click.option(
-    "--rank-by",
-    type=Choice(["everything", "fingerprint"]),
-    default="everything",
-    show_default=True,
-    help="everything: the predicted fingerprint, analogues in the library, the candidates' "
-    "fragments, their own spectra in the library, and nearness to its compounds. fingerprint: "
-    "only the likelihood of the candidate's fingerprint.",
-)
-
-
-def candidate_options(function: Decorated) -> Decorated:
-    """Add ``--candidates``, options on which candidates are ranked and how, and ``--jobs``."""
-    function = jobs_option(function)
-    for option in (
-        click.option(
-            "--exclude",
-            type=INPUT_FILE,
-            multiple=True,
-            metavar="FILE",
-            help="Leave out candidates whose InChIKey first block is in this .csv .txt .mgf or "
-            ".msp (repeatable).",
-        ),
-        click.option(
-            "--elements",
-            default=None,
-            metavar="CHNOPS",
-            help="Only candidates made of these elements.",
-        ),
-        click.option(
-            "--formula",
-            default=None,
-            metavar="FORMULA",
-            help="Only candidates of this formula, e.g. C9H8O4.",
-        ),
-        click.option(
-            "--rescore",
-            type=WholeRange(min=1),
-            default=None,
-            metavar="N",
-            help="For long lists: compute fragments only for the N candidates that are best by all "
-            "other evidence, and for those with spectra in the library. The others keep their "
-            "order below them.  [default: all]",
-        ),
-        rank_by_option,
-        click.option(
-            "--ppm",
-            type=NumberRange(min=0.0, min_open=True),
-            default=10.0,
-            show_default=True,
-            help="Largest difference between a candidate's exact mass and the query's neutral "
-            "mass.",
-        ),
-        click.option(
-            "--candidates",
-            type=INPUT_TABLE,
-            required=True,
-            help="CSV or TSV with a column smiles or inchi, an SMI or SD file, or a pool (.h5).",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def share_options(function: Decorated) -> Decorated:
-    """Add ``--in-list`` and ``--known``."""
-    function = click.option(
-        "--known",
-        type=KnownSharesType(),
-        default=None,
-        metavar="SHARE[,SHARE]",
-        help="Share of queries whose compound has spectra in the library; or two: of those with "
-        "spectra of the query's ion mode, and of those with spectra of the other one only. Scores "
-        "and probabilities depend on it.  [default: estimated from all queries]",
-    )(function)
-    return click.option(
-        "--in-list",
-        type=NumberRange(min=0.0, max=1.0),
-        default=None,
-        metavar="SHARE",
-        help="Share of queries whose candidates include the right structure; probabilities "
-        "depend on it.  [default: estimated from all queries]",
-    )(function)
-
-
-def counts_options(function: Decorated) -> Decorated:
-    """Add ``--counts``, ``--counts-column`` and ``--counts-weight``."""
-    for option in (
-        click.option(
-            "--counts-weight",
-            type=NumberRange(min=0.0, min_open=True, max=LARGEST_COUNTS_WEIGHT),
-            default=DEFAULT_COUNTS_WEIGHT,
-            show_default=True,
-            metavar="W",
-            help="A compound of n references is (1 + n)^W as likely as one of none.",
-        ),
-        click.option(
-            "--counts-column",
-            "counts_columns",
-            multiple=True,
-            metavar="NAME",
-            help="Column of the counts, e.g. PubMed_Count (repeatable: added up).  [default: the "
-            "only one that is called like counts]",
-        ),
-        click.option(
-            "--counts",
-            type=INPUT_TABLE,
-            default=None,
-            metavar="FILE",
-            help="Prefer compounds that are well known: a .csv or .tsv of structures or InChIKeys "
-            "with counts of references, patents or the like. It may be the table of candidates.",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def retention_option(function: Decorated) -> Decorated:
-    """Add ``--no-retention-times``."""
-    return click.option(
-        "--no-retention-times",
-        is_flag=True,
-        help="Ignore the retention times that queries state. By default each candidate's structure "
-        "is compared with its query's time, by what the run's other queries show of the column.",
-    )(function)
-
-
-def mass_error_option(function: Decorated) -> Decorated:
-    """Add ``--mass-errors`` and ``--no-mass-errors``."""
-    return click.option(
-        "--mass-errors/--no-mass-errors",
-        "use_mass_errors",
-        default=None,
-        help="Whether candidates lose where they are off the precursor m/z by other than the run's "
-        "other queries, which show what m/z are off by.  [default: yes, unless --in-list and "
-        "--known are both given, so that the other queries do not count]",
-    )(function)
-
-
-def merge_option(function: Decorated) -> Decorated:
-    """Add ``--merge-by``."""
-    return click.option(
-        "--merge-by",
-        metavar="FIELD",
-        default=None,
-        help="Give one answer for all spectra with the same value of this field, e.g. FEATURE_ID "
-        "for several collision energies.  [default: one answer for each spectrum]",
-    )(function)
-
-
-def nearness_option(function: Decorated) -> Decorated:
-    """Add ``--no-nearness``."""
-    return click.option(
-        "--no-nearness",
-        is_flag=True,
-        help="Do not prefer candidates that are like compounds of the library, whatever their "
-        "spectra: for compounds of kinds that it has none of.",
-    )(function)
 
 
 def require_calibrated(model: Path, probability: ProbabilityModel | None, option: str) -> None:

@@ -14,6 +14,7 @@ import click
 from specvae.annotation.evidence import compile_ahead
 from specvae.annotation.ranking.options import RunOptions
 from specvae.cli.options import (
+    add_options,
     assumption_options,
     candidate_options,
     counts_options,
@@ -175,24 +176,22 @@ def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
         model = {name: values.pop(name) for name in ("model", "rank_by", "device")}
         function(ranking=Ranking(RunOptions(**asked), **model), **values)
 
-    for option in (
-        device_option,
-        strict_option,
-        share_options,
-        nearness_option,
-        mass_error_option,
-        retention_option,
-        counts_options,
-        library_options,
-        merge_option,
-        try_adducts_option,
-        assumption_options,
-        query_filter_options,
-        model_option,
+    return add_options(
         candidate_options,
-    ):
-        option(gathered)
-    return gathered
+        model_option,
+        query_filter_options,
+        assumption_options,
+        try_adducts_option,
+        merge_option,
+        library_options,
+        counts_options,
+        retention_option,
+        mass_error_option,
+        nearness_option,
+        share_options,
+        strict_option,
+        device_option,
+    )(gathered)
 
 
 def tell_reading(console: Console, run: RankingRun) -> None:

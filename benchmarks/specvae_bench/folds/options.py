@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from specvae.cli.options import INPUT, library_filter_options
+from specvae.cli.options import INPUT, add_options, library_filter_options
 from specvae_bench.options import exclude_option, library_option, ppm_option
 
 
@@ -49,18 +49,15 @@ def fold_options(function: Callable[..., None]) -> Callable[..., None]:
         files = FoldFiles(**{field.name: options.pop(field.name) for field in fields(FoldFiles)})
         function(*arguments, files=files, **options)
 
-    command: Callable[..., None] = gathered
-    for option in (
-        ppm_option,
-        exclude_option,
-        library_filter_options,
-        library_option,
+    return add_options(
         click.option(
             "--data",
             type=INPUT,
             required=True,
             help="Folder with queries, truth and candidates.",
         ),
-    ):
-        command = option(command)
-    return command
+        library_option,
+        library_filter_options,
+        exclude_option,
+        ppm_option,
+    )(gathered)

@@ -11,7 +11,7 @@ import click
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice
-from specvae.cli.options import INPUT, NumberRange, WholeRange, device_option
+from specvae.cli.options import INPUT, NumberRange, WholeRange, add_options, device_option
 from specvae.cli.outputs import require_writable
 from specvae.interruption import STOPPING
 from specvae.vae.kinds import MODEL_KINDS
@@ -331,11 +331,8 @@ def _command(name: str, text: str, *further: _Option) -> click.Command:
         _execute(name, options)
 
     body.__doc__ = text
-    function: Callable[..., None] = verbosity(settings_options(body))
-    options: tuple[_Option, ...] = (*_OPTIONS, *further)
-    for option in reversed(options):
-        function = option(function)
-    return click.command(name)(function)
+    decorated = add_options(*_OPTIONS, *further, verbosity, settings_options)(body)
+    return click.command(name)(decorated)
 
 
 mnist_split = _command(
