@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from specvae.annotation.evidence.isotopes import lighter_isotopes
 from specvae.annotation.evidence.items import BitEvidence, LibrarySpectrum, PeakEvidence
 from specvae.annotation.evidence.library_match import LEAST_COSINE
 from specvae.annotation.evidence.low_resolution import nominal
-from specvae.annotation.library.query import Query
+from specvae.annotation.library.query import NO_FRAGMENTS, Query
 from specvae.annotation.output.cells import error_ppm, remarks_on
 from specvae.annotation.output.drawing import Drawings, drawn_atoms, drawn_smiles
 from specvae.annotation.ranking.result import (
@@ -92,8 +93,9 @@ def details(result: QueryResult, drawings: Drawings, n_drawn: int) -> dict[str, 
     """
     shown: dict[str, Any] = {"id": result.query_id}
     if result.query is not None:
+        drawn = _drawn(result.query, result)
         shown["facts"] = facts(result)
-        shown["query"] = _sticks(result.query)
+        shown["query"] = _sticks(drawn)
     if isinstance(result, Unranked):
         shown["why"] = f"{'Left out' if is_left_out(result) else 'Not ranked'}: {result.refusal}."
         shown["near"] = _analogues(result, drawings)
@@ -109,11 +111,12 @@ def details(result: QueryResult, drawings: Drawings, n_drawn: int) -> dict[str, 
     if explanation is None:
         return shown
     first, second = result.annotations[0], explanation.second
+    drawn = _drawn(result.query, result)
     shown["terms"] = _terms(first, second, result.query)
-    shown["first"] = _explained(first, explanation.peaks, result.query, drawings)
+    shown["first"] = _explained(first, explanation.peaks, drawn, drawings)
     if second is not None:
         shown["rival"] = _candidate(result, second, drawings, is_drawn=True)
-        shown["second"] = _explained(second, explanation.second_peaks, result.query, drawings)
+        shown["second"] = _explained(second, explanation.second_peaks, drawn, drawings)
         shown["bits"] = [
             _bit(bit, first if bit.first_has_it else second, drawings)
             for bit in explanation.bits[:_N_BITS]
@@ -124,11 +127,17 @@ def details(result: QueryResult, drawings: Drawings, n_drawn: int) -> dict[str, 
 
 
 def facts(result: QueryResult) -> list[str]:
-    """Return what is known of a query's ion and acquisition, and how many candidates it has."""
-    query = result.query
+    """Return what is known of a query's ion and acquisition, and how many candidates it has.
+
+    Of a feature whose spectra were merged, that spectrum counts which is drawn.
+    """
     found: list[str] = []
-    if query is not None:
+    if result.query is not None:
+        query = _drawn(result.query, result)
         spectrum = query.spectrum
+        if query.merged:
+            n = 1 + len(query.merged)
+            found.append(f"{spectrum.query_id}, one of the feature's {n:,} spectra")
         if query.precursor_mz is not None:
             found.append(f"precursor m/z {query.precursor_mz:.4f}")
         best = result.annotations[0].adduct if isinstance(result, Answer) else None
@@ -145,6 +154,13 @@ def facts(result: QueryResult) -> list[str]:
         found.append(counted(spectrum.n_peaks, "peaks"))
     found.append(counted(result.n_candidates, "candidates"))
     return found
+
+
+def _drawn(query: Query, result: QueryResult) -> Query:
+    """Return a query with that of its spectra which is drawn."""
+    if isinstance(result, Unranked) or result.explanation is None:
+        return query
+    return replace(query, spectrum=result.explanation.spectrum or query.spectrum)
 
 
 def signed(value: float) -> str:
@@ -307,7 +323,7 @@ def _parts(first: Annotation, second: Annotation, query: Query) -> list[tuple[st
     if not first.terms:
         return []
     names = TERM_NAMES
-    if not query.spectrum.has_fragments:
+    if NO_FRAGMENTS in query.remarks:  # of several spectra, on all of them
         names = TERM_NAMES | {"fragments": WHOLE_NAME}
     parts = [
         (names[term], ours, theirs)
@@ -410,7 +426,8 @@ def _library(library: LibrarySpectrum, answer: Answer, drawings: Drawings) -> di
         "shift": round(library.shift, 4),
     }
     if library.is_nominal:
-        shown["nominal"] = _of_one_nominal_mass(_sticks(answer.query)["mz"], mz)
+        ours = _sticks(_drawn(answer.query, answer))["mz"]
+        shown["nominal"] = _of_one_nominal_mass(ours, mz)
     return shown
 
 

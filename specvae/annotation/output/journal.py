@@ -23,6 +23,8 @@ from specvae.annotation.output.parts import (
     from_base64,
     outcome_from_json,
     outcome_to_json,
+    spectrum_from_json,
+    spectrum_to_json,
     to_base64,
 )
 from specvae.annotation.ranking.explain import Explainer
@@ -133,6 +135,7 @@ class RunJournal:
             explainer=Explainer(
                 from_base64(kept["logits"], np.float32),
                 from_base64(kept["packed"], np.uint8).reshape(len(molecules), -1),
+                tuple(map(spectrum_from_json, kept.get("spectra", ()))),
             ),
         )
 
@@ -170,7 +173,8 @@ def _of_explainer(outcome: Draft | Unranked) -> dict[str, Any]:
     ]
     explainer = outcome.explainer
     kept = {"logits": to_base64(explainer.logits), "packed": to_base64(explainer.packed)}
-    return {"explainer": {**kept, "molecules": molecules}}
+    spectra = [spectrum_to_json(spectrum) for spectrum in explainer.spectra]
+    return {"explainer": {**kept, "molecules": molecules, "spectra": spectra}}
 
 
 def _molecule(text: str | None) -> Molecule | None:

@@ -333,13 +333,29 @@ def _to_unranked(data: dict[str, Any]) -> Unranked:
     )
 
 
-def _of_query(query: Query) -> dict[str, Any]:
-    spectrum = query.spectrum
+def spectrum_to_json(spectrum: Spectrum) -> dict[str, Any]:
+    """Return a spectrum as JSON values."""
     return {
         **{name: getattr(spectrum, name) for name in _SPECTRUM},
         "mz": spectrum.mz.tolist(),
         "intensity": spectrum.intensity.tolist(),
         "notes": list(spectrum.notes),
+    }
+
+
+def spectrum_from_json(data: Mapping[str, Any]) -> Spectrum:
+    """Return the spectrum of `spectrum_to_json`."""
+    return Spectrum(
+        mz=np.array(data["mz"]),
+        intensity=np.array(data["intensity"]),
+        notes=tuple(data["notes"]),
+        **{name: data[name] for name in _SPECTRUM},
+    )
+
+
+def _of_query(query: Query) -> dict[str, Any]:
+    return {
+        **spectrum_to_json(query.spectrum),
         "ion": None if query.ion is None else query.ion.name,
         "others": [ion.name for ion in query.others],
         "remarks": list(query.remarks),
@@ -350,12 +366,7 @@ def _of_query(query: Query) -> dict[str, Any]:
 
 
 def _to_query(data: dict[str, Any]) -> Query:
-    spectrum = Spectrum(
-        mz=np.array(data["mz"]),
-        intensity=np.array(data["intensity"]),
-        notes=tuple(data["notes"]),
-        **{name: data[name] for name in _SPECTRUM},
-    )
+    spectrum = spectrum_from_json(data)
     ion = None if data["ion"] is None else parse_adduct(data["ion"], spectrum.ion_mode)
     others = [parse_adduct(name, spectrum.ion_mode) for name in data["others"]]
     return Query(

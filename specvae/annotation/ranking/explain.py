@@ -6,22 +6,25 @@ This is done once the order is final, for the two candidates of the report alone
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.analogues import AnalogueIndex
 from specvae.annotation.evidence.items import (
     Analogue,
     BitEvidence,
     LibrarySpectrum,
     PeakEvidence,
 )
+from specvae.annotation.evidence.other_mode import in_other_mode
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.result import Annotation, Explanation, Ranked
+from specvae.spectra.spectrum import Spectrum
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,15 +37,18 @@ class Explainer:
         float32 (n_bits,), predicted for the query.
     packed
         Fingerprints of the candidates that may be shown, uint8 (n_kept, n_bytes).
+    spectra
+        Of a feature whose spectra were merged, all of them; else none.
     """
 
     logits: NDArray[np.float32]
     packed: NDArray[np.uint8]
+    spectra: tuple[Spectrum, ...] = ()
 
     @classmethod
     def of(cls, ranked: Ranked, rows: NDArray[np.int64]) -> Self:
         """Return an explainer of a ranked query; `rows` are the candidates that may be shown."""
-        return cls(ranked.logits.astype(np.float32), ranked.packed[rows])
+        return cls(ranked.logits.astype(np.float32), ranked.packed[rows], ranked.spectra)
 
     def explain(
         self,
@@ -68,14 +74,27 @@ class Explainer:
             Compounds of the library with like spectra, the nearest first.
         """
         pool = annotator.evidence_pool
-        peaks = [_peaks(pool, query, candidate) for candidate in best]
+        shown = query if pool is None else self._shown(pool, query, best[0], analogues)
+        peaks = [_peaks(pool, shown, candidate) for candidate in best]
         return Explanation(
             best[1] if len(best) > 1 else None,
             peaks[0],
             peaks[1] if len(best) > 1 else (),
             self._bits(annotator, best, places),
-            None if pool is None else _library_spectrum(pool, query, best[0], analogues),
+            None if pool is None else _library_spectrum(pool, shown, best[0], analogues),
+            shown.spectrum,
         )
+
+    def _shown(
+        self, pool: EvidencePool, query: Query, best: Annotation, analogues: Sequence[Analogue]
+    ) -> Query:
+        """Return the query with that of its spectra which a library spectrum was found by."""
+        rows = [best.match.row] if best.match is not None else [a.row for a in analogues[:1]]
+        if len(self.spectra) < 2 or not rows or rows[0] < 0:
+            return query
+        is_nominal = best.match is not None and best.match.is_nominal
+        cosines = [_cosine(pool.library.index, s, rows[0], is_nominal) for s in self.spectra]
+        return replace(query, spectrum=self.spectra[int(np.argmax(cosines))])
 
     def _bits(
         self, annotator: Annotator, best: Sequence[Annotation], places: Sequence[int]
@@ -87,6 +106,15 @@ class Explainer:
         return annotator.telling_bits(
             self.logits, (self.packed[first], self.packed[second]), (molecules[0], molecules[1])
         )
+
+
+def _cosine(index: AnalogueIndex, spectrum: Spectrum, row: int, is_nominal: bool) -> float:
+    if is_nominal:
+        return float(index.nominal_cosines(spectrum, np.array([row]))[0][0])
+    if index.is_of_other_mode(row, spectrum.ion_mode):
+        flipped = in_other_mode(spectrum)
+        return -1.0 if flipped is None else _cosine(index, flipped, row, is_nominal)
+    return float(index.likeness(spectrum).rows[row])
 
 
 def _peaks(

@@ -78,7 +78,7 @@ def merge_outcomes(
     groups: Iterable[Sequence[Query | Unranked]],
     weights: Mapping[str, float] | None,
 ) -> Iterator[list[Ranked | Unranked]]:
-    """Yield the outcome of each feature, and those of its spectra that could not be ranked.
+    """Yield the outcome of each feature, and one for each reason why spectra were not ranked.
 
     Parameters
     ----------
@@ -93,7 +93,22 @@ def merge_outcomes(
         found = [next(outcomes) for _ in group]
         ranked = [outcome for outcome in found if isinstance(outcome, Ranked)]
         together: list[Ranked | Unranked] = [merged(ranked, weights)] if ranked else []
-        yield [*together, *(outcome for outcome in found if isinstance(outcome, Unranked))]
+        unranked = [outcome for outcome in found if isinstance(outcome, Unranked)]
+        yield [*together, *_merged_unranked(unranked)]
+
+
+def _merged_unranked(outcomes: Iterable[Unranked]) -> Iterator[Unranked]:
+    by_reason: dict[str, list[Unranked]] = {}
+    for outcome in outcomes:
+        by_reason.setdefault(str(outcome.refusal), []).append(outcome)
+    for first, *others in by_reason.values():
+        queries = [one.query for one in (first, *others) if one.query is not None]
+        if not others:
+            yield first
+            continue
+        query = _merged_query(queries)
+        remarks = query.remarks if first.remarks else query.remarks[-1:]
+        yield replace(first, query=query, remarks=remarks)
 
 
 def merged(members: Sequence[Ranked], weights: Mapping[str, float] | None) -> Ranked:
@@ -128,6 +143,7 @@ def merged(members: Sequence[Ranked], weights: Mapping[str, float] | None) -> Ra
         first.blind_scores[rows],
         np.mean([m.logits for m in telling], axis=0),
         None if first.counts is None else first.counts[rows],
+        tuple(m.query.spectrum for m in members),
     )
 
 
@@ -171,8 +187,10 @@ def one_of(outcomes: Sequence[Ranked | Unranked]) -> Ranked | Unranked:
     first, *others = outcomes
     if first.query is None or not others:
         return first
-    names = (*first.query.merged, *(outcome.query_id for outcome in others))
-    return replace(first, query=replace(first.query, merged=names))
+    names = list(first.query.merged)
+    for other in others:
+        names += (other.query_id, *(() if other.query is None else other.query.merged))
+    return replace(first, query=replace(first.query, merged=tuple(names)))
 
 
 def _merged_evidence(

@@ -24,6 +24,7 @@ from specvae.annotation.library.query import Query
 from specvae.errors import printable
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.molecule import FIRST_BLOCK, Molecule
+from specvae.spectra.spectrum import Spectrum
 
 _LONGEST_NAME = 40  # characters shown
 
@@ -210,6 +211,8 @@ class Ranked:
     counts
         The term of the scores from counts of references, float64 (n_candidates,), nats; None if
         there are no counts.
+    spectra
+        Of a feature whose spectra were merged, all of them; else none.
     """
 
     query: Query
@@ -219,6 +222,7 @@ class Ranked:
     blind_scores: NDArray[np.float64]
     logits: NDArray[np.float64]
     counts: NDArray[np.float64] | None = None
+    spectra: tuple[Spectrum, ...] = ()
 
     @property
     def scores(self) -> NDArray[np.float64]:
@@ -356,6 +360,9 @@ class Explanation:
     library
         The library spectrum that the query is shown against: the first candidate's own, else that
         of the nearest analogue.
+    spectrum
+        The query's spectrum that is shown; of several that were merged, the one that is most like
+        `library`. None: the query's only one.
     """
 
     second: Annotation | None = None
@@ -363,6 +370,7 @@ class Explanation:
     second_peaks: tuple[PeakEvidence, ...] = ()
     bits: tuple[BitEvidence, ...] = ()
     library: LibrarySpectrum | None = None
+    spectrum: Spectrum | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

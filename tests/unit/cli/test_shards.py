@@ -429,7 +429,9 @@ def test_what_explains_a_query_is_kept_by_the_journal(tmp_path: Path) -> None:
     packed = np.arange(6, dtype=np.uint8).reshape(2, 3)
     query = Query.assign_ion(spectrum_of(CAFFEINE, 110.0713))
     lists = ListScores(np.array([-1.0, -2.0]), 1)
-    made = Draft(query, lists, np.arange(2), rows, 2, explainer=Explainer(logits, packed))
+    spectra = (query.spectrum, spectrum_of(CAFFEINE, 138.0662))
+    explainer = Explainer(logits, packed, spectra)
+    made = Draft(query, lists, np.arange(2), rows, 2, explainer=explainer)
     path = tmp_path / "x.part"
     with RunJournal(path, {"seed": 1}, None) as journal:
         journal.add(0, 4, [made])
@@ -451,6 +453,7 @@ def test_what_explains_a_query_is_kept_by_the_journal(tmp_path: Path) -> None:
     assert found.explainer is not None
     np.testing.assert_array_equal(found.explainer.logits, logits)
     np.testing.assert_array_equal(found.explainer.packed, packed)
+    assert [s.mz.tolist() for s in found.explainer.spectra] == [s.mz.tolist() for s in spectra]
     kept = [row.molecule for row in found.annotations]
     assert kept[0] is None
     assert kept[1] is not None

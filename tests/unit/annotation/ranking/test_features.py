@@ -20,6 +20,9 @@ from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.library import Library
 from specvae.annotation.library.query import Query
+from specvae.annotation.output.cells import rows
+from specvae.annotation.output.details import details
+from specvae.annotation.output.drawing import Drawings
 from specvae.annotation.ranking import rank
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.features import group_by, merged
@@ -335,6 +338,50 @@ def test_a_spectrum_that_cannot_be_ranked_keeps_its_row(
     assert [(r.query_id, isinstance(r, Answer)) for r in results] == [("a", True), ("bad", False)]
 
 
+@pytest.mark.parametrize("merge_by", ["FEATURE_ID", None])
+def test_spectra_that_are_not_ranked_for_one_reason_have_one_row_of_their_feature(
+    annotator: Annotator, tmp_path: Path, merge_by: str | None
+) -> None:
+    """Each had one: joined with a table of features, these stood as often as they had spectra."""
+    far = [query(name, precursor_mz=301.1234).spectrum for name in ("a", "b", "c")]
+    run = run_of(annotator, tmp_path, merge_by)
+    results = run.results([*far, query("bad", ms_level=3).spectrum]).results
+    ids = ["a", "bad"] if merge_by else ["a", "b", "c", "bad"]
+    assert [r.query_id for r in results] == ids
+    assert run.tally.n_queries == len(ids)
+    assert run.tally.reasons["no candidates within 10 ppm"] == len(ids) - 1
+    note = "; merged with b, c" if merge_by else ""
+    (row,) = rows(results[0])
+    assert row["status"] == f"no candidates within 10 ppm{note}"
+    assert len(list(run.outcomes(far))) == (1 if merge_by else 3)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_report_draws_the_spectrum_of_a_feature_that_matched(
+    annotator: Annotator, tmp_path: Path, order: int
+) -> None:
+    """It drew the first, beside the likeness of another."""
+    alike = query("alike", 69.0447, 96.0556, 124.0505, collision_energy=40.0).spectrum
+    other = query("other", 55.0291, 138.0662, collision_energy=10.0).spectrum
+    run = run_of(annotator, tmp_path, "FEATURE_ID")
+    (answer,) = run.results([alike, other][::order], explained=True).results
+    assert isinstance(answer, Answer)
+    assert answer.annotations[0].match is not None
+    assert answer.annotations[0].match.cosine > 0.9
+    shown = details(answer, Drawings(), 2)
+    assert shown["query"]["mz"] == [69.0447, 96.0556, 124.0505]
+    assert shown["facts"][0] == "alike, one of the feature's 2 spectra"
+    assert "40 eV" in shown["facts"]
+    assert "3 peaks" in shown["facts"]
+    (alone,) = run_of(annotator, tmp_path, None).results([alike], explained=True).results
+    of_one = details(alone, Drawings(), 2)
+    assert (of_one["query"], of_one["library"]) == (shown["query"], shown["library"])
+    assert [row[:3] for row in of_one["first"]["peaks"]] == [
+        row[:3] for row in shown["first"]["peaks"]
+    ]
+    assert of_one["facts"] == shown["facts"][1:]
+
+
 def test_the_command_merges_when_it_is_asked(tmp_path: Path) -> None:
     tiny = tiny_annotator()
     save_checkpoint(tmp_path / "m.safetensors", tiny.model, tiny.header)
@@ -342,7 +389,7 @@ def test_the_command_merges_when_it_is_asked(tmp_path: Path) -> None:
     record = "FEATURE_ID=4\nPEPMASS=195.0877\nADDUCT=[M+H]+\nRTINSECONDS=60\n{} 10"
     queries = mgf(tmp_path / "q.mgf", record.format(138.066), record.format(110.071))
 
-    def rows(*options: str) -> tuple[list[list[str]], str]:
+    def ranked(*options: str) -> tuple[list[list[str]], str]:
         arguments = [
             queries, "--candidates", tmp_path / "c.csv", "--model", tmp_path / "m.safetensors",
             "--jobs", 1, *options,
@@ -351,12 +398,12 @@ def test_the_command_merges_when_it_is_asked(tmp_path: Path) -> None:
         assert done.exception is None, done.output
         return [line.split(",") for line in done.stdout.splitlines()[1:]], done.stderr
 
-    apart, said = rows()
+    apart, said = ranked()
     assert [row[0] for row in apart] == ["4", "4#2"]
     assert (
         "features (FEATURE_ID) with several spectra: 1, of 2 spectra; --merge-by FEATURE_ID" in said
     )
-    together, said = rows("--merge-by", "FEATURE_ID")
+    together, said = ranked("--merge-by", "FEATURE_ID")
     assert [row[0] for row in together] == ["4"]
     shown = dict(zip(COLUMNS, together[0], strict=True))
     assert (shown["status"], shown["retention_time"], shown["feature_id"]) == (
@@ -386,10 +433,10 @@ def test_evaluate_counts_a_feature_once(tmp_path: Path) -> None:
         assert done.exception is None, done.output
         return done.stderr
 
-    rows = "b,RYYVLZVUVIJVGH\nd,RYYVLZVUVIJVGH\n"
-    assert "2 queries have no row in the truth file" in said(rows)
+    named = "b,RYYVLZVUVIJVGH\nd,RYYVLZVUVIJVGH\n"
+    assert "2 queries have no row in the truth file" in said(named)
     assert json.loads(figures.read_text())["n_queries"] == 2
-    of_features = said(rows, "--merge-by", "FEATURE_ID")
+    of_features = said(named, "--merge-by", "FEATURE_ID")
     found = json.loads(figures.read_text())
     assert (found["n_queries"], found["n_ranked"], found["hit_at_1"]) == (2, 1, 0.5)
     assert found["merge_by"] == "FEATURE_ID"
