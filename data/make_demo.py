@@ -49,6 +49,8 @@ MIN_QUERY_SIMILARITY = 0.5  # Tanimoto of Morgan bits to the nearest library mol
 N_CANDIDATES = 8  # decoys are made until a query has that many, where the molecule allows it
 MAX_DECOY_SIMILARITY = 0.6
 
+_N_COMBINED = 40  # of the sides of a molecule that are cut off, the cheapest: two by two
+
 SP2 = Chem.HybridizationType.SP2
 
 _MORGAN = GetMorganGenerator(radius=2, fpSize=2048)
@@ -256,16 +258,8 @@ def _is_connected(atoms: int, neighbours: Sequence[int]) -> bool:
     return reached == atoms
 
 
-def fragment(molecule: Chem.Mol, n_pairs: int = 40) -> list[Ion]:
-    """Return the fragment ions of the protonated molecule, without the precursor.
-
-    Parameters
-    ----------
-    molecule
-        A neutral molecule.
-    n_pairs
-        The cheapest so many sides are combined two by two.
-    """
+def fragment(molecule: Chem.Mol) -> list[Ion]:
+    """Return the fragment ions of a protonated neutral molecule, without the precursor."""
     atoms = list(molecule.GetAtoms())
     table = Chem.GetPeriodicTable()
     masses = [
@@ -284,7 +278,7 @@ def fragment(molecule: Chem.Mol, n_pairs: int = 40) -> list[Ion]:
 
     cuts = sorted((*_bond_cuts(molecule), *_ring_cuts(molecule)), key=lambda cut: cut.cost)
     best: dict[tuple[int, int], Cut] = {(cut.atoms, cut.shift): cut for cut in reversed(cuts)}
-    for one, two in itertools.combinations(cuts[:n_pairs], 2):
+    for one, two in itertools.combinations(cuts[:_N_COMBINED], 2):
         common = one.atoms & two.atoms
         if common in (0, one.atoms, two.atoms) or one.place & two.place:
             continue

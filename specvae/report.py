@@ -179,16 +179,16 @@ class ReadReport:
         first = self.skips[0]
         return f"{self.summary(noun)}; line {first.line:,}: {first.detail or first.reason}"
 
-    def kept(self, n: int, noun: str, n_compounds: int | None = None) -> str:
-        """Return what became of all records in one line, where `n` of them are used in the end.
+    def kept(self, n: int, n_compounds: int | None = None) -> str:
+        """Return what became of all records in one line, where `n` spectra are used in the end.
 
         Such as ``20 records: 8 spectra kept, 12 skipped: no peaks (7), ...``, or ``8 spectra of 3
         compounds``. Some of the others could not be read, and some were read and then left out;
         both are skipped.
         """
+        records, spectra = counted(n + len(self.skips), "records"), counted(n, "spectra")
         whose = "" if n_compounds is None else f" of {counted(n_compounds, 'compounds')}"
-        n_records = n + len(self.skips)
-        return f"{counted(n_records, 'records')}: {counted(n, noun)}{whose} kept, {self._skipped()}"
+        return f"{records}: {spectra}{whose} kept, {self._skipped()}"
 
     def _skipped(self) -> str:
         line = f"{len(self.skips):,} skipped"

@@ -12,8 +12,6 @@ from torch import Tensor
 from specvae.annotation.evidence.fragment_score import HEIGHT_EDGES, PLACE_EDGES, condition_of
 from specvae.annotation.evidence.fragments import (
     SHIFTS,
-    TOLERANCE_DA,
-    TOLERANCE_PPM,
     Peaks,
     composition,
     has_subformula,
@@ -68,7 +66,7 @@ def scores_of(network: FragmentNetwork, tables: Sequence[FragmentTable], peaks: 
     weight = roots * torch.exp(network.peak_weight[heights, places])
     weight = weight / weight.sum()
     number = torch.exp(-(weight * torch.log(weight)).sum())
-    widths = np.maximum(TOLERANCE_DA, TOLERANCE_PPM * 1e-6 * peaks.mz)
+    widths = np.maximum(0.003, 10e-6 * peaks.mz)
     scores = []
     for table in tables:
         weights = weights_of(network, table, peaks)

@@ -71,7 +71,7 @@ def build(spectra: tuple[Path, ...], output: Path, jobs: int | None, strict: boo
     remembered = RememberedSpectra.read_spectra(spectra, report, n_jobs=jobs, progress=console)
     remembered.write(output, spectra, report)
     write_skips(output, report)
-    console.log(report.kept(len(remembered), "spectra"))
+    console.log(report.kept(len(remembered)))
     click.echo(
         f"{counted(len(remembered), 'spectra')} of "
         f"{counted(len(remembered.first_blocks), 'compounds')} in {output}"
@@ -125,7 +125,7 @@ def structures(spectra: tuple[Path, ...], output: Path, strict: bool) -> None:
         writer.writerow(("smiles", "inchikey", "name"))
         writer.writerows(compounds.values())
     write_skips(output, report)
-    console.log(report.kept(n_kept, "spectra"))
+    console.log(report.kept(n_kept))
     found = counted(len(compounds), "structures")
     if is_stdout(output):
         console.log(found)

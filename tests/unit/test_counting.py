@@ -32,7 +32,7 @@ def test_a_verb_goes_with_its_number() -> None:
 
 
 def test_spectra_and_compounds_that_are_kept_are_counted_each() -> None:
-    said = [ReadReport().kept(n, "spectra", m) for n, m in ((1, 1), (3, 1), (3, 2))]
+    said = [ReadReport().kept(n, m) for n, m in ((1, 1), (3, 1), (3, 2))]
     assert [text.partition(" kept")[0].partition(": ")[2] for text in said] == [
         "1 spectrum of 1 compound",
         "3 spectra of 1 compound",

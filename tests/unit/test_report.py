@@ -14,7 +14,7 @@ from specvae.report import ReadReport, Reason, Skip
 def test_one_record_is_no_plural() -> None:
     assert ReadReport(n_read=1).summary() == "1 spectrum read, 0 skipped"
     assert ReadReport(n_read=2).summary("candidates") == "2 candidates read, 0 skipped"
-    assert ReadReport().kept(1, "spectra") == "1 record: 1 spectrum kept, 0 skipped"
+    assert ReadReport().kept(1) == "1 record: 1 spectrum kept, 0 skipped"
 
 
 def test_report_counts_by_reason_most_frequent_first() -> None:
@@ -24,7 +24,7 @@ def test_report_counts_by_reason_most_frequent_first() -> None:
     report.skip("b.msp", 5, "z", Reason.NO_PEAKS, "0 declared")
     assert report.counts == {Reason.NO_PEAKS: 2, Reason.ADDUCT: 1}
     assert report.summary() == "1,234 spectra read, 3 skipped: no peaks (2), other adduct (1)"
-    assert report.kept(1232, "spectra") == (
+    assert report.kept(1232) == (
         "1,235 records: 1,232 spectra kept, 3 skipped: no peaks (2), other adduct (1)"
     )
 

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.fragment_rows import FragmentRows, choose_rows
 from specvae.annotation.evidence.fragment_score import HEIGHT_EDGES, PLACE_EDGES, condition_of
 from specvae.annotation.evidence.fragments import (
-    TOLERANCE_DA,
-    TOLERANCE_PPM,
     Peaks,
     composition,
     has_subformula,
@@ -150,7 +148,7 @@ class Batch:
         first_peaks = _starts(n_peaks)
         in_pair = np.arange(cells[-1]) - cells[pair_of_cell]
         conditions = [condition_of(q) for q in queries]
-        windows = [Windows.of(q, TOLERANCE_PPM, TOLERANCE_DA) for q in queries]
+        windows = [Windows.of(q) for q in queries]
         rows, atoms_and_cuts, fragments = _described(tables)
         pairs = _pairs(lists)
         return cls(

@@ -46,6 +46,8 @@ from specvae_bench.files import digests
 from specvae_bench.gpu.prepared import PreparedData, write_prepared
 
 KINDS = ("svae", "vaevae")
+_PRESET = "paper"
+_SEED = 0
 _VALIDATION = 0.1
 
 
@@ -59,11 +61,8 @@ def prepare(
     instrument_types: Sequence[str],
     output: Path,
     console: Console,
-    jobs: int | None = None,
-    preset: str = "paper",
-    seed: int = 0,
 ) -> PreparedData:
-    """Encode a library for the preset's networks and write it to `output`.
+    """Encode a library for the networks of the preset ``paper`` and write it to `output`.
 
     Parameters
     ----------
@@ -82,7 +81,7 @@ def prepare(
     InputError
         If a file cannot be used or no spectrum is left.
     """
-    config = preset_config(preset, KINDS[0])
+    config = preset_config(_PRESET, KINDS[0])
     bins, layout = bin_layout(config), get_layout(config.fingerprint)
     kept_out = [*(fold / "truth.csv" for fold in folds), *exclude]
     wanted = SpectrumFilter(
@@ -96,10 +95,9 @@ def prepare(
         [molecule.smiles for molecule in library.molecules],
         layout,
         FingerprintCache(),
-        jobs,
-        lambda done, total: console.progress("computing fingerprints", done, total),
+        progress=lambda done, total: console.progress("computing fingerprints", done, total),
     )
-    train, val = _training_and_validation(library, seed)
+    train, val = _training_and_validation(library)
     if not len(val) or not len(train):
         raise InputError(f"{spectra[0]}: too few compounds for a training and a validation fold")
     prepared = PreparedData(
@@ -111,9 +109,9 @@ def prepare(
         torch.from_numpy(_nearest_by_mass(library, val)),
         {fold.name: _encoded_queries(fold, bins) for fold in folds},
         {
-            "kinds": {kind: _settings_of_kind(preset, kind, bins, layout) for kind in KINDS},
+            "kinds": {kind: _settings_of_kind(kind, bins, layout) for kind in KINDS},
             "fingerprint": layout.name,
-            "seed": seed,
+            "seed": _SEED,
             "files": digests(spectra),
             "kept_out": [
                 {"name": f"{path.parent.name}/{path.name}", "sha256": sha256_of(path)}
@@ -137,18 +135,16 @@ def _read_library(
         wanted,
         lambda n: console.progress("reading spectra", n),
     )
-    console.log(report.kept(len(library), "spectra", len(library.molecules)))
+    console.log(report.kept(len(library), len(library.molecules)))
     if not len(library):
         raise InputError(f"{paths[0]}: no spectrum to learn from ({report.summary()})")
     return library
 
 
-def _training_and_validation(
-    library: Library, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _training_and_validation(library: Library) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the spectra that are learned from and those that pick the best epoch."""
-    rows = library.split(library.folds(_VALIDATION, 0.0, seed))
-    val = few_per_group(rows["val"], library.compound[rows["val"]], MAX_SPECTRA_PER_COMPOUND, seed)
+    rows = library.split(library.folds(_VALIDATION, 0.0, _SEED))
+    val = few_per_group(rows["val"], library.compound[rows["val"]], MAX_SPECTRA_PER_COMPOUND, _SEED)
     return rows["train"], np.sort(val[:MAX_QUERIES])
 
 
@@ -171,10 +167,8 @@ def _encoded_queries(fold: Path, bins: BinLayout) -> SparseRows:
     return sparse_rows(bins.encode_many(queries))
 
 
-def _settings_of_kind(
-    preset: str, kind: str, bins: BinLayout, layout: FingerprintLayout
-) -> dict[str, Any]:
-    config = preset_config(preset, kind)
+def _settings_of_kind(kind: str, bins: BinLayout, layout: FingerprintLayout) -> dict[str, Any]:
+    config = preset_config(_PRESET, kind)
     return {
         "config": config.to_json(),
         "model": model_config(config, bins, layout).to_json(),

@@ -186,15 +186,14 @@ class Captions:
         return replace(self, train=train, val=val, test=test)
 
 
-def read_captions(folder: Path, min_count: int = MIN_COUNT) -> Captions:
+def read_captions(folder: Path) -> Captions:
     """Read a folder laid out as this module says.
 
     Parameters
     ----------
     folder
-        Holds two files of captions and two of features.
-    min_count
-        Words that are rarer in the training captions become ``<exc>``.
+        Holds two files of captions and two of features. Words that are rarer in the training
+        captions than `MIN_COUNT` become ``<exc>``.
 
     Raises
     ------
@@ -209,9 +208,9 @@ def read_captions(folder: Path, min_count: int = MIN_COUNT) -> Captions:
         raise InputError(
             f"{folder / TEST_FEATURES}: 1 image, wanted at least 2: one for validation, one to test"
         )
-    vocabulary = Vocabulary.from_captions(train_lines, min_count)
+    vocabulary = Vocabulary.from_captions(train_lines)
     if len(vocabulary) == len(SPECIAL_WORDS):
-        raise InputError(f"{folder / TRAIN_CAPTIONS}: no word occurs {min_count} times")
+        raise InputError(f"{folder / TRAIN_CAPTIONS}: no word occurs {MIN_COUNT} times")
     half = len(test_features) // 2
     cut = half * CAPTIONS_PER_IMAGE
     return Captions(

@@ -21,7 +21,6 @@ from specvae.interruption import interruptible
 from specvae.vae.checkpoint import save_checkpoint
 from specvae.vae.config import ObjectiveConfig, OptimConfig, SubsetTargets, Variance
 from specvae.vae.data import TrainingData, UnpairedPool
-from specvae.vae.device import CudaOptions
 from specvae.vae.header import Header
 from specvae.vae.kinds import MODEL_KINDS
 from specvae.vae.model import MultimodalVAE
@@ -252,7 +251,6 @@ def run(
     on_step: Callable[[int, int, int], None] | None = None,
     stop: Callable[[], bool] | None = None,
     on_interrupt: Callable[[], None] | None = None,
-    cuda: CudaOptions | None = None,
 ) -> dict[str, Any]:
     """Train, measure, draw; return what ``result.json`` says.
 
@@ -272,7 +270,7 @@ def run(
         Where to train and measure.
     on_epoch
         Called after each epoch with its record and the figures of the validation fold.
-    on_step, stop, cuda
+    on_step, stop
         As in :func:`~specvae.vae.training.fit`.
     on_interrupt
         Called at the first Ctrl-C, after which the run ends with its epoch, so that this is kept;
@@ -326,7 +324,6 @@ def run(
                 resume=True,
                 device=device,
                 stop=lambda: is_interrupted() or (stop or _never)(),
-                cuda=cuda,
             )
         if is_interrupted():
             raise Interrupted(

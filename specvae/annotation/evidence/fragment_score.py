@@ -32,8 +32,6 @@ from safetensors.numpy import load_file
 from specvae.annotation.evidence.fragments import (
     MAX_PEAKS,
     SHIFTS,
-    TOLERANCE_DA,
-    TOLERANCE_PPM,
     Composition,
     Matches,
     Peaks,
@@ -297,9 +295,7 @@ class QueryScorer:
             + (arrays["background_condition.weight"] @ condition)[:, None]
             + arrays["background_condition.bias"][:, None]
         ).astype(np.float64)
-        self.windows = [
-            Windows.of(peaks, TOLERANCE_PPM, TOLERANCE_DA, n) for n in range(peaks.n_metals + 1)
-        ]
+        self.windows = [Windows.of(peaks, n) for n in range(peaks.n_metals + 1)]
         self.constants = layers.constants(
             arrays["hidden.bias"] + arrays["hidden_condition.weight"] @ condition,
             arrays["direct.bias"] + arrays["shift_condition.weight"] @ condition,

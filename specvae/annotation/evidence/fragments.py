@@ -59,6 +59,11 @@ class Peaks(NamedTuple):
         """``positive`` or ``negative``."""
         return "positive" if self.sign > 0 else "negative"
 
+    @property
+    def widths(self) -> NDArray[np.float64]:
+        """How far the m/z of an ion at each peak may be from it, Th (n_peaks,)."""
+        return np.maximum(TOLERANCE_DA, ppm_width(self.mz, TOLERANCE_PPM))
+
     def without_metal(self, n: int) -> Self:
         """Return the peaks as they would be with hydrogens in place of `n` of the metal's atoms."""
         if not n:
@@ -192,20 +197,16 @@ class IonWeights(Protocol):
 def match_peaks(
     table: FragmentTable,
     peaks: Peaks,
-    *,
-    tolerance_ppm: float = TOLERANCE_PPM,
-    tolerance_da: float = TOLERANCE_DA,
 ) -> Matches:
     """Find the ions of a molecule's fragments at the peaks.
 
     An ion is a fragment with one proton more (positive) or fewer (negative ions) and with some of
     `SHIFTS`: never with fewer than no hydrogens, nor with more than its cut bonds leave room for.
-    Each of these may be an atom of the adduct's metal. A peak and an ion agree within the larger of
-    both tolerances.
+    Each of these may be an atom of the adduct's metal. A peak and an ion agree within
+    `Peaks.widths`.
     """
     by_mass = np.argsort(table.masses, kind="stable")
-    widths = np.maximum(tolerance_da, ppm_width(peaks.mz, tolerance_ppm))[:, None]
-    found = [_matches_with(n, table, by_mass, peaks, widths) for n in range(peaks.n_metals + 1)]
+    found = [_matches_with(n, table, by_mass, peaks) for n in range(peaks.n_metals + 1)]
     if len(found) == 1:
         return found[0]
     together = Matches(*map(np.concatenate, zip(*found, strict=True)))
@@ -218,9 +219,9 @@ def _matches_with(
     table: FragmentTable,
     by_mass: NDArray[np.int64],
     peaks: Peaks,
-    widths: NDArray[np.float64],
 ) -> Matches:
     """Return the matches of ions with so many atoms of the metal."""
+    widths = peaks.widths[:, None]
     masses = table.masses[by_mass]
     gained = SHIFTS + peaks.sign
     mz = peaks.without_metal(n_metals).mz
@@ -279,13 +280,12 @@ def has_subformula(kinds: Composition, peaks: Peaks) -> NDArray[np.bool_]:
     hydrogens.
     """
     half, other_half = _subformula_halves(kinds)
-    widths = np.maximum(TOLERANCE_DA, ppm_width(peaks.mz, TOLERANCE_PPM))
     found = np.zeros(len(peaks.mz), np.bool_)
     for n in range(peaks.n_metals + 1):
         mz = peaks.without_metal(n).mz
         wanted = mz + peaks.sign * ELECTRON_MASS
         # A peak lighter than the metal is at 0, which is the mass of no atoms at all.
-        found |= (mz > 0.0) & _any_sum_fits(half, other_half, wanted, widths)
+        found |= (mz > 0.0) & _any_sum_fits(half, other_half, wanted, peaks.widths)
     return found
 
 
@@ -337,9 +337,6 @@ def explain(
     table: FragmentTable,
     peaks: Peaks,
     scorer: IonWeights | None = None,
-    *,
-    tolerance_ppm: float = TOLERANCE_PPM,
-    tolerance_da: float = TOLERANCE_DA,
 ) -> list[FragmentIon | None]:
     """Return the likeliest ion at each peak, None where no fragment has its mass.
 
@@ -349,7 +346,7 @@ def explain(
         What judges likelihood. Without it, it is the ion whose cut bonds are weakest, and among
         equals the one that shifts fewest hydrogens.
     """
-    found = match_peaks(table, peaks, tolerance_ppm=tolerance_ppm, tolerance_da=tolerance_da)
+    found = match_peaks(table, peaks)
     shifts = SHIFTS[found.shift]
     if scorer is None:
         order = np.lexsort((np.abs(shifts), table.energies[found.fragment], found.peak))

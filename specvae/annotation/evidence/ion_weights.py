@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.fragment_rows import FragmentRows, choose_rows
 from specvae.annotation.evidence.fragments import SHIFTS, Peaks
 from specvae.annotation.evidence.surroundings import BLOCK, Surroundings, add_cut_rows
-from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, ppm_width
+from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS
 from specvae.molecules.bit_sets import unsigned
 from specvae.molecules.compiling import ZERO, compiled_with, inner_with
 from specvae.molecules.fragments import N_DESCRIPTORS, FragmentTable
@@ -156,13 +156,10 @@ class Windows:
     n_metals: int = 0
 
     @classmethod
-    def of(
-        cls, peaks: Peaks, tolerance_ppm: float, tolerance_da: float, n_metals: int = 0
-    ) -> Windows:
+    def of(cls, peaks: Peaks, n_metals: int = 0) -> Windows:
         """Return the windows of a query with at least one peak."""
         mz = peaks.without_metal(n_metals).mz
-        widths = np.maximum(tolerance_da, ppm_width(peaks.mz, tolerance_ppm))
-        low, high = mz - widths, mz + widths
+        low, high = mz - peaks.widths, mz + peaks.widths
         gained = (_GAINED + peaks.sign) * HYDROGEN_MASS - peaks.sign * ELECTRON_MASS
         ends = [
             (np.maximum(end[:, None] - gained + margin, 0.0) * _MASS_BINS_PER_DA).astype(np.int64)

@@ -174,9 +174,9 @@ def estimate_share(log_odds: NDArray[np.float64], default: float, strength: floa
 
 
 def share_interval(
-    log_odds: NDArray[np.float64], default: float, strength: float, level: float = 0.95
+    log_odds: NDArray[np.float64], default: float, strength: float
 ) -> tuple[float, float]:
-    """Return the credible interval of the share with a probability of `level`.
+    """Return the 95 % credible interval of the share.
 
     The posterior of the share r is proportional to
     ``r ^ (strength default) (1 - r) ^ (strength (1 - default)) prod_i (1 - r + r exp(o_i))``; its
@@ -192,8 +192,7 @@ def share_interval(
         ]
     )
     below = np.cumsum(np.exp(density - density.max()))
-    tail = (1.0 - level) / 2
-    low, high = np.searchsorted(below, [tail * below[-1], (1.0 - tail) * below[-1]])
+    low, high = np.searchsorted(below, [0.025 * below[-1], 0.975 * below[-1]])
     return float(steps[low]), float(steps[high])
 
 

@@ -176,7 +176,7 @@ def read_library(
     if not len(library):
         names = ", ".join(str(path) for path in files.spectra)
         raise InputError(f"{names}: no spectrum to learn from ({report.summary()})")
-    progress.log(report.kept(len(library), "spectra", len(library.molecules)))
+    progress.log(report.kept(len(library), len(library.molecules)))
     return library
 
 
