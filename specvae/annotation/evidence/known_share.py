@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
-from specvae.annotation.evidence.odds import log_odds_of, logistic
 from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares, StatedShares
 from specvae.annotation.evidence.weighted import Evidence
 
@@ -29,7 +28,6 @@ scores must not depend on which others are in the file."""
 
 _LIBRARY = EVIDENCE_KINDS.index("library")
 _NONE = -60.0  # nats: log-likelihood of a kind without candidates, relative to the likeliest kind
-_GRID = 400  # shares that an interval is read off
 _LEAST = 0.005  # a run never shows that there is no known compound at all, of either kind
 _LEAST_UNKNOWN = 0.01
 _MOST_STEPS, _PRECISION = 1000, 1e-9
@@ -145,62 +143,6 @@ def _estimate_shares(log_likelihoods: NDArray[np.float64]) -> tuple[float, float
             break
     same_mode, other_mode, unknown = shares.tolist()
     return same_mode, other_mode, unknown
-
-
-def estimate_share(log_odds: NDArray[np.float64], default: float, strength: float) -> float:
-    """Return the share of positive cases, from each case's log odds at a share of one half.
-
-    The fixed point of the EM algorithm of Saerens et al. 2002 (doi:10.1162/089976602753284446,
-    equation 4), with a Beta prior whose mode is `default`:
-    ``r = (sum_i sigma(o_i + logit r) + strength * default) / (n + strength)``. The posterior is
-    log-concave in r, so there is but one, found by bisection.
-
-    Parameters
-    ----------
-    log_odds
-        float64 (n,).
-    default, strength
-        The mode of the prior, and the number of cases of known outcome that the prior counts for.
-    """
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        expected = strength * default + float(probability_at(log_odds, middle).sum())
-        if expected > middle * (len(log_odds) + strength):
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
-
-
-def share_interval(
-    log_odds: NDArray[np.float64], default: float, strength: float
-) -> tuple[float, float]:
-    """Return the 95 % credible interval of the share.
-
-    The posterior of the share r is proportional to
-    ``r ^ (strength default) (1 - r) ^ (strength (1 - default)) prod_i (1 - r + r exp(o_i))``; its
-    equal-tailed interval is read off a grid. Arguments as in `estimate_share`. The interval does
-    not account for errors of the log odds.
-    """
-    steps = (np.arange(_GRID) + 0.5) / _GRID
-    density = np.array(
-        [
-            strength * (default * np.log(r) + (1.0 - default) * np.log1p(-r))
-            + np.logaddexp(np.log1p(-r), np.log(r) + log_odds).sum()
-            for r in steps.tolist()
-        ]
-    )
-    below = np.cumsum(np.exp(density - density.max()))
-    low, high = np.searchsorted(below, [0.025 * below[-1], 0.975 * below[-1]])
-    return float(steps[low]), float(steps[high])
-
-
-def probability_at(
-    log_odds: NDArray[np.float64], share: float | NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the chance (n,) that a case is positive, ``sigma(log_odds + logit share)``."""
-    return logistic(log_odds + log_odds_of(share))
 
 
 def _log_sum(values: NDArray[np.float64]) -> float:

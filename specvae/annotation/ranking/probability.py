@@ -29,13 +29,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from specvae.annotation.evidence.known_share import (
-    estimate_share,
-    probability_at,
-    share_interval,
-)
 from specvae.annotation.evidence.list_features import gap, lead
 from specvae.annotation.evidence.minimise import minimise
+from specvae.annotation.evidence.odds import log_odds_of, logistic
 from specvae.errors import ConfigError
 from specvae.settings import from_json, to_json
 
@@ -56,6 +52,7 @@ differs between laboratories: with 3, a hundred of them moved the share to anyth
 _MOST_DEVIATIONS = 3.0
 _TEMPERATURE_PENALTY = 1e-2
 _IN_LIST_PENALTY = 1e-3
+_GRID = 400  # shares that an interval is read off
 
 
 @dataclass(frozen=True)
@@ -222,38 +219,41 @@ class ProbabilityModel:
     def estimate_share(self, log_odds: Floats) -> float:
         """Return the share of lists that hold their truth, from their `log_odds_in_list` (n,).
 
-        See `specvae.annotation.evidence.known_share.estimate_share`.
+        The fixed point of the EM algorithm of Saerens et al. 2002
+        (doi:10.1162/089976602753284446, equation 4), with a Beta prior whose mode is
+        `default_share`: ``r = (sum_i sigma(o_i + logit r) + strength * default) / (n + strength)``.
+        The posterior is log-concave in r, so there is but one, found by bisection.
         """
-        return estimate_share(log_odds, self.default_share, self.share_strength)
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            expected = self.share_strength * self.default_share
+            expected += float(in_list_probability(log_odds, middle).sum())
+            if expected > middle * (len(log_odds) + self.share_strength):
+                low = middle
+            else:
+                high = middle
+        return (low + high) / 2
 
     def share_interval(self, log_odds: Floats) -> tuple[float, float]:
-        """Return the 95 % interval of that share; see `known_share.share_interval`."""
-        return share_interval(log_odds, self.default_share, self.share_strength)
+        """Return the 95 % credible interval of that share.
 
-    def probabilities(
-        self,
-        scores: Sequence[Floats],
-        features: Floats | None = None,
-        share: float | None = None,
-    ) -> list[Floats]:
-        """Return each candidate's probability, per list (n_candidates,).
-
-        One minus their sum is the chance that the truth is not in the list.
-
-        Parameters
-        ----------
-        scores, features
-            As in `fit`.
-        share
-            Share of lists that hold their truth; None estimates it from these lists.
+        The posterior of the share r is proportional to ``r ^ (strength default)
+        (1 - r) ^ (strength (1 - default)) prod_i (1 - r + r exp(o_i))``; its equal-tailed interval
+        is read off a grid. It does not account for errors of the log odds.
         """
-        log_odds = self.log_odds_in_list(scores, features)
-        if share is None:
-            share = self.estimate_share(log_odds)
-        held = in_list_probability(log_odds, share)
-        return [
-            q * given for q, given in zip(held, self.given_in_list(scores, features), strict=True)
-        ]
+        steps = (np.arange(_GRID) + 0.5) / _GRID
+        default, strength = self.default_share, self.share_strength
+        density = np.array(
+            [
+                strength * (default * np.log(r) + (1.0 - default) * np.log1p(-r))
+                + np.logaddexp(np.log1p(-r), np.log(r) + log_odds).sum()
+                for r in steps.tolist()
+            ]
+        )
+        below = np.cumsum(np.exp(density - density.max()))
+        low, high = np.searchsorted(below, [0.025 * below[-1], 0.975 * below[-1]])
+        return float(steps[low]), float(steps[high])
 
     def _scaled(self, scores: Sequence[Floats], features: Floats | None) -> list[Floats]:
         """Return the scores of each list times its temperature, (n_candidates,)."""
@@ -271,7 +271,7 @@ def in_list_probability(log_odds: Floats, share: float | Floats) -> Floats:
 
     The share is that of the run, or one of each list, (n,).
     """
-    return probability_at(log_odds, share)
+    return logistic(log_odds + log_odds_of(share))
 
 
 DEFAULT_FILE = Path(__file__).with_name("probability.json")

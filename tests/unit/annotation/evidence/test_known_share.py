@@ -6,7 +6,6 @@ import pytest
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.known_share import (
     log_odds_known,
-    share_interval,
     shares_at,
     shares_of_known,
 )
@@ -171,17 +170,3 @@ def test_scarcity_is_of_measured_candidates() -> None:
     own = np.array([0] + [-1] * 9)
     few = own_spectra_features(np.array([0.5], dtype=np.float32), own, np.zeros(10))
     assert few[0, 4] == pytest.approx(np.log(10 / 2))
-
-
-def test_the_interval_of_a_share_is_that_of_known_outcomes_where_these_are_certain() -> None:
-    """Certain log odds are counts: the posterior is a Beta distribution."""
-    odds = np.array([60.0] * 30 + [-60.0] * 70)
-    low, high = share_interval(odds, 0.9, 3.0)
-    drawn = np.random.default_rng(0).beta(30 + 2.7 + 1, 70 + 0.3 + 1, 200_000)
-    assert (low, high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist(), abs=0.004)
-
-
-def test_what_says_nothing_leaves_the_interval_wide() -> None:
-    low, high = share_interval(np.zeros(1000), 0.9, 3.0)
-    assert high - low > 0.5
-    assert share_interval(np.empty(0), 0.9, 3.0) == (low, high)

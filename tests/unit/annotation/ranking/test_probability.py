@@ -25,13 +25,25 @@ def plain(log_temperature: float = 0.0, log_odds: float = 0.0) -> ProbabilityMod
     return ProbabilityModel((), none, (1.0,) * N, (log_temperature, *none), (log_odds, *none))
 
 
+def probabilities(
+    model: ProbabilityModel,
+    scores: list[NDArray[np.float64]],
+    share: float,
+    features: NDArray[np.float64] | None = None,
+) -> list[NDArray[np.float64]]:
+    """Return each candidate's probability, per list (n_candidates,), at a share of lists."""
+    held = in_list_probability(model.log_odds_in_list(scores, features), share)
+    given = model.given_in_list(scores, features)
+    return [q * chances for q, chances in zip(held, given, strict=True)]
+
+
 def logit(share: float) -> float:
     return float(np.log(share) - np.log1p(-share))
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 100])
 def test_equal_scores_share_equally_with_the_chance_that_none_is_right(n: int) -> None:
-    (p,) = plain(log_odds=logit(0.8)).probabilities([np.full(n, -12.5)], share=0.5)
+    (p,) = probabilities(plain(log_odds=logit(0.8)), [np.full(n, -12.5)], 0.5)
     assert len(set(p.tolist())) == 1
     np.testing.assert_allclose(p, 0.8 / n, rtol=1e-12)
 
@@ -40,8 +52,8 @@ def test_a_sure_list_gives_the_softmax_and_an_empty_share_gives_nothing() -> Non
     scores = np.array([1.0, 3.0, 2.0])
     softmax = np.exp(2 * scores) / np.exp(2 * scores).sum()
     model = plain(log_temperature=float(np.log(2.0)), log_odds=-3.0)
-    np.testing.assert_allclose(model.probabilities([scores], share=1.0)[0], softmax, rtol=1e-12)
-    assert not model.probabilities([scores], share=0.0)[0].any()
+    np.testing.assert_allclose(probabilities(model, [scores], 1.0)[0], softmax, rtol=1e-12)
+    assert not probabilities(model, [scores], 0.0)[0].any()
 
 
 def test_probabilities_are_a_softmax_with_one_more_outcome() -> None:
@@ -49,14 +61,14 @@ def test_probabilities_are_a_softmax_with_one_more_outcome() -> None:
     model = plain(log_temperature=float(np.log(1.5)), log_odds=0.4)
     e = np.exp(1.5 * scores)
     u = np.log(e.sum()) - 0.4 - logit(share)
-    (p,) = model.probabilities([scores], share=share)
+    (p,) = probabilities(model, [scores], share)
     np.testing.assert_allclose(p, e / (e.sum() + np.exp(u)), rtol=1e-12)
 
 
 def test_zero_of_the_scores_does_not_matter_even_far_away() -> None:
     scores = np.array([0.0, -2.0, 5.0])
     model = replace(plain(), in_list=(0.1, 0.2, 0.3, 0.4, 0.5))
-    close, far = model.probabilities([scores, scores - 1024.0], share=0.6)
+    close, far = probabilities(model, [scores, scores - 1024.0], 0.6)
     np.testing.assert_allclose(close, far, rtol=1e-12)
 
 
@@ -92,6 +104,21 @@ def test_share_is_the_fixed_point_of_em() -> None:
     for _ in range(5000):
         r = (in_list_probability(log_odds, r).sum() + 4.0) / 55.0
     assert model.estimate_share(log_odds) == pytest.approx(r, abs=1e-9)
+
+
+def test_the_interval_of_a_share_is_that_of_known_outcomes_where_these_are_certain() -> None:
+    """Certain log odds are counts: the posterior is a Beta distribution."""
+    odds = np.array([60.0] * 30 + [-60.0] * 70)
+    low, high = replace(plain(), share_strength=3.0).share_interval(odds)
+    drawn = np.random.default_rng(0).beta(30 + 2.7 + 1, 70 + 0.3 + 1, 200_000)
+    assert (low, high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist(), abs=0.004)
+
+
+def test_what_says_nothing_leaves_the_interval_wide() -> None:
+    model = replace(plain(), share_strength=3.0)
+    low, high = model.share_interval(np.zeros(1000))
+    assert high - low > 0.5
+    assert model.share_interval(np.empty(0)) == (low, high)
 
 
 def test_few_queries_hardly_move_the_share() -> None:
@@ -141,7 +168,7 @@ def test_probabilities_come_true_on_lists_that_were_not_fitted() -> None:
     held = np.array([place is not None for place in answers])
     share = model.estimate_share(model.log_odds_in_list(fresh, extra))
     assert share == pytest.approx(held.mean(), abs=0.05)
-    p = model.probabilities(fresh, extra)
+    p = probabilities(model, fresh, share, extra)
     best = [int(q.argmax()) for q in p]
     promised = np.array([q.max() for q in p])
     right = np.array([b == a for b, a in zip(best, answers, strict=True)])
@@ -172,7 +199,7 @@ def test_fit_wants_lists_of_both_kinds() -> None:
 
 def test_features_of_another_number_are_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(1, 2\), wanted \(1, 0\)"):
-        plain().probabilities([np.zeros(3)], np.zeros((1, 2)))
+        plain().given_in_list([np.zeros(3)], np.zeros((1, 2)))
 
 
 def test_json_round_trip_and_unknown_key() -> None:
