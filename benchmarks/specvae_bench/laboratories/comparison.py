@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evaluation.hits import rank_of_truth
 from specvae.annotation.evidence.fragment_score import SCORERS_FILE, read_scorers
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.weighted import Evidence
@@ -71,27 +70,15 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """One laboratory's queries.
-
-    Attributes
-    ----------
-    group
-        The laboratory.
-    kinds
-        Of the queries, see `specvae_bench.laboratories.folds.KINDS`.
-    truths
-        InChIKey first blocks.
-    places
-        Indices of the truths among the candidates; None where one is absent.
-    queries
-        The queries with their candidates.
-    """
+    """One laboratory's queries."""
 
     group: str
-    kinds: Sequence[str]
-    truths: Sequence[str]
-    places: Sequence[int | None]
     queries: Sequence[ListedQuery]
+
+    @property
+    def kinds(self) -> list[str]:
+        """Of the queries, see `specvae_bench.laboratories.folds.KINDS`."""
+        return [query.kind for query in self.queries]
 
 
 def read_folds(
@@ -114,7 +101,7 @@ def read_folds(
     for group in plan.groups:
         chosen = choose_queries(
             records,
-            [group],
+            group,
             plan.adducts,
             plan.instruments,
             plan.n_each,
@@ -128,23 +115,8 @@ def read_folds(
                 f"{plan.structures[0]}: no structure within {plan.ppm:g} ppm of any query of "
                 f"{group!r}"
             )
-        listed = list_candidates(
-            [query.spectrum for query in queries],
-            [query.candidates for query in queries],
-            models,
-            jobs,
-            console,
-            fragment_score=plan.fragment_score,
-        )
-        folds.append(
-            Fold(
-                group,
-                [query.kind for query in queries],
-                [query.truth for query in queries],
-                [query.place for query in queries],
-                listed,
-            )
-        )
+        listed = list_candidates(queries, models, jobs, console, fragment_score=plan.fragment_score)
+        folds.append(Fold(group, listed))
         n_absent = sum(query.place is None for query in queries)
         missed = f"; no table holds the truth of {n_absent:,}, which count as missed"
         console.log(f"{group}: {counted(len(queries), 'queries')}{missed if n_absent else ''}")
@@ -221,11 +193,7 @@ def compare(
         )
         seconds["long lists"] = time.perf_counter() - start
     result["seconds"] = {name: round(value, 1) for name, value in seconds.items()}
-    truths = [
-        (query.spectrum.query_id, truth)
-        for fold in folds
-        for query, truth in zip(fold.queries, fold.truths, strict=True)
-    ]
+    truths = [(query.spectrum.query_id, query.truth) for fold in folds for query in fold.queries]
     return result, truths
 
 
@@ -236,9 +204,9 @@ def _n_learned(score: Path, folds: Sequence[Fold], console: Console) -> int | No
     """
     scorers = read_scorers(score)
     pairs = [
-        (scorers.get(query.spectrum.ion_mode or ""), truth)
+        (scorers.get(query.spectrum.ion_mode or ""), query.truth)
         for fold in folds
-        for query, truth in zip(fold.queries, fold.truths, strict=True)
+        for query in fold.queries
     ]
     known = [(scorer, truth) for scorer, truth in pairs if scorer is not None]
     if not all(len(scorer.learned_from) for scorer, _ in known):
@@ -288,8 +256,7 @@ def rank_folds(
             run.groups.extend([fold.group] * len(members))
             for method, found in {**scored.scores, **final}.items():
                 run.ranks.setdefault(method, []).extend(
-                    rank_of_truth(fold.truths[n], found.get(n, np.empty(0)), fold.places[n])
-                    for n in members
+                    fold.queries[n].rank(found.get(n, np.empty(0))) for n in members
                 )
     return {kind: runs[kind] for kind in (*KINDS, HALF) if kind in runs}
 
@@ -339,7 +306,7 @@ def _score(
             scored.scores.setdefault(method, {})[n] = scores
         for method, evidence in memory.evidence(query):
             scored.evidence.setdefault(method, {})[n] = evidence
-        if n in without_truth and (shorter := _without(query, fold.places[n])):
+        if n in without_truth and (shorter := query.without_truth()):
             for method, evidence in memory.evidence(shorter):
                 scored.cut.setdefault(method, {})[n] = evidence
         console.progress(f"ranking {fold.group}", n_done, len(numbers))
@@ -359,15 +326,9 @@ def _promise(
     for name, shorter in ((LISTED, {}), (STRUCK, cut)):
         promises[name].add(
             [shorter.get(n, each) for n, each in whole.items()],
-            [None if n in shorter else fold.places[n] for n in whole],
+            [None if n in shorter else fold.queries[n].place for n in whole],
             weights,
         )
-
-
-def _without(query: ListedQuery, place: int | None) -> ListedQuery | None:
-    """Return a query without its truth; None if it has none, or nothing else."""
-    n = len(query.candidates)
-    return None if place is None or n < 2 else query.cut(np.delete(np.arange(n), place))
 
 
 def _described(plan: Plan) -> dict[str, Any]:

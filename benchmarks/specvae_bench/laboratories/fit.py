@@ -146,16 +146,14 @@ def _examples(
     examples = []
     for fold in folds:
         memory = Memory(records, np.flatnonzero(records.group != fold.group), packed)
-        for query, kind, place, truth in zip(
-            fold.queries, fold.kinds, fold.places, fold.truths, strict=True
-        ):
-            if place is None or len(query.candidates) < 2:
+        for query in fold.queries:
+            place, shorter = query.place, query.without_truth()
+            if place is None or shorter is None:
                 continue
-            shorter = query.cut(np.delete(np.arange(len(query.candidates)), place))
             mode = query.spectrum.ion_mode
-            libraries: list[tuple[str, str, str | None]] = [(kind, "", None)]
-            if kind == KNOWN:
-                libraries += [(_REMOVED, truth, None), (_ELSEWHERE, truth, mode)]
+            libraries: list[tuple[str, str, str | None]] = [(query.kind, "", None)]
+            if query.kind == KNOWN:
+                libraries += [(_REMOVED, query.truth, None), (_ELSEWHERE, query.truth, mode)]
             for as_kind, removed, of_mode in libraries:
                 whole, without = (
                     _weighed(memory, each, model, removed, of_mode) for each in (query, shorter)

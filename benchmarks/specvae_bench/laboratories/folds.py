@@ -48,16 +48,12 @@ def default_groups(by: str, is_fit: bool = False) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class FoldQuery:
-    """One spectrum of a laboratory, with its candidates.
+    """A spectrum with its candidates.
 
     Attributes
     ----------
-    row
-        Of the records.
-    group
-        The laboratory, whose spectra are not in the library.
     kind
-        One of `KINDS`.
+        One of `KINDS` for a laboratory's query.
     spectrum
         The query.
     truth
@@ -68,8 +64,6 @@ class FoldQuery:
         Index of the truth among them; None if it is absent.
     """
 
-    row: int
-    group: str
     kind: str
     spectrum: Spectrum
     truth: str
@@ -79,28 +73,28 @@ class FoldQuery:
 
 def choose_queries(
     records: Records,
-    groups: Sequence[str],
+    group: str,
     adducts: Sequence[str],
     instruments: Sequence[str],
     n_each: int,
     seed: int,
     only: frozenset[str] | None = None,
     excluded: Collection[str] = (),
-) -> list[tuple[int, str, str]]:
-    """Return row, group and kind of the queries: one for each compound, ordered by these.
+) -> list[tuple[int, str]]:
+    """Return row and kind of a laboratory's queries, one for each compound, ordered by kind, row.
 
     Parameters
     ----------
     records
         All spectra.
-    groups
-        The laboratories.
+    group
+        The laboratory.
     adducts, instruments
         Canonical adducts, and shell patterns of instrument types; a query has one of each.
     n_each
-        At most so many queries of each kind and group, drawn at random.
+        At most so many queries of each kind, drawn at random.
     seed
-        Of the draw; the choice of one group does not depend on the others.
+        Of the draw.
     only
         First blocks of the compounds that may be queries; None for all.
     excluded
@@ -109,7 +103,7 @@ def choose_queries(
     Raises
     ------
     InputError
-        If a group has no query.
+        If there is no query.
     """
     known_types = {
         text
@@ -123,24 +117,22 @@ def choose_queries(
     allowed = np.zeros(len(records), np.bool_)
     allowed[records.of_others(excluded)] = True
     usable &= allowed
-    chosen: list[tuple[int, str, str]] = []
-    for group in groups:
-        ours = records.group == group
-        rows = np.flatnonzero(ours & usable)
-        if not len(rows):
-            raise InputError(
-                f"no query of {group!r}: no spectrum of {', '.join(adducts)} measured with "
-                f"{', '.join(instruments)}"
-                + (", of no excluded compound" if excluded else "")
-                + "; --group names others"
-            )
-        rng = np.random.default_rng([seed, *group.encode()])
-        one_each = _one_of_each(rows, records.compound, rng)
-        kinds = kinds_of(records, one_each, np.flatnonzero(~ours))
-        for kind in KINDS:
-            of_kind = one_each[kinds == kind]
-            drawn = np.sort(rng.permutation(of_kind)[:n_each])
-            chosen.extend((int(row), group, kind) for row in drawn)
+    ours = records.group == group
+    rows = np.flatnonzero(ours & usable)
+    if not len(rows):
+        raise InputError(
+            f"no query of {group!r}: no spectrum of {', '.join(adducts)} measured with "
+            f"{', '.join(instruments)}"
+            + (", of no excluded compound" if excluded else "")
+            + "; --group names others"
+        )
+    rng = np.random.default_rng([seed, *group.encode()])
+    one_each = _one_of_each(rows, records.compound, rng)
+    kinds = kinds_of(records, one_each, np.flatnonzero(~ours))
+    chosen: list[tuple[int, str]] = []
+    for kind in KINDS:
+        drawn = np.sort(rng.permutation(one_each[kinds == kind])[:n_each])
+        chosen.extend((int(row), kind) for row in drawn)
     return chosen
 
 
@@ -167,7 +159,7 @@ def kinds_of(
 
 
 def fold_query(
-    records: Records, row: int, group: str, kind: str, structures: CandidateSet, ppm: float
+    records: Records, row: int, kind: str, structures: CandidateSet, ppm: float
 ) -> FoldQuery:
     """Return a query with the structures within `ppm` of its neutral mass."""
     spectrum = records.spectrum(row)
@@ -178,7 +170,7 @@ def fold_query(
     found = within.select(np.flatnonzero([_can_be_parsed(text) for text in within.smiles]))
     places = np.flatnonzero(np.asarray(found.first_block) == truth)
     place = int(places[0]) if len(places) else None
-    return FoldQuery(row, group, kind, spectrum, truth, found, place)
+    return FoldQuery(kind, spectrum, truth, found, place)
 
 
 def _can_be_parsed(smiles: str) -> bool:

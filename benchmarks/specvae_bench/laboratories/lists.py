@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.evaluate import place_of_truth
-from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
+from specvae.annotation.evaluation.hits import TruthRank
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.compounds import read_truth
@@ -22,11 +21,12 @@ from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.cli.console import Console
 from specvae.counting import counted
 from specvae.errors import InputError
-from specvae.molecules.candidates import CandidateSet, read_candidates
+from specvae.molecules.candidates import read_candidates
 from specvae.molecules.query_ids import by_form, listed_as
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
+from specvae_bench.laboratories.folds import FoldQuery
 from specvae_bench.laboratories.methods import EVERYTHING, ListedQuery, Memory, list_candidates
 from specvae_bench.laboratories.records import Records, cached_arrays, candidate_set
 from specvae_bench.laboratories.report import without_controls
@@ -83,39 +83,23 @@ def long_lists(
     InputError
         If a file is missing or cannot be used.
     """
-    spectra, found, candidates, n_without = _read(folder, console)
-    truths = [block for _, block in found]
-    queries = [
-        _Query(listed, truth, place, seed + number)
-        for number, (listed, (place, truth)) in enumerate(
-            zip(
-                list_candidates(
-                    spectra,
-                    candidates,
-                    models,
-                    jobs,
-                    console,
-                    metfrag=True,
-                    fragment_score=fragment_score,
-                ),
-                found,
-                strict=True,
-            )
-        )
-    ]
+    found, n_without = _read(folder, console)
+    spectra, truths = [query.spectrum for query in found], [query.truth for query in found]
+    queries = list_candidates(
+        found, models, jobs, console, metfrag=True, fragment_score=fragment_score
+    )
     own = own_records(records, spectra, truths)
     libraries = _libraries(records, own, truths)
     figures: dict[str, dict[str, dict[str, Any]]] = {}
     rescored: dict[str, dict[str, dict[str, Any]]] = {}
     for name, rows in libraries.items():
         memory = Memory(records, rows, packed)
-        whole = [dict(memory.scores(query.listed)) for query in queries]
+        whole = [dict(memory.scores(query)) for query in queries]
         figures[name], rescored[name] = {}, {}
         for length in LENGTHS:
             label = str(length or "all")
-            ranks = _ranks(
-                memory, queries, whole, length, partial(console.progress, f"{name}, {label}")
-            )
+            progress = partial(console.progress, f"{name}, {label}")
+            ranks = _ranks(memory, queries, whole, length, seed, progress)
             figures[name][label] = {
                 method: without_controls(found, seed) for method, found in ranks.items()
             }
@@ -128,46 +112,12 @@ def long_lists(
         "name": folder.name,
         "n_queries": len(spectra),
         "n_without_candidates": n_without,
-        "candidates_median": float(np.median([len(each) for each in candidates])),
+        "candidates_median": float(np.median([len(query.candidates) for query in queries])),
         "n_own_records": len(own),
         "n_library_spectra": {name: len(rows) for name, rows in libraries.items()},
         "libraries": figures,
         "rescored": rescored,
     }
-
-
-@dataclass(frozen=True, eq=False)
-class _Query:
-    """A query with its candidates.
-
-    Attributes
-    ----------
-    listed, truth
-        The query; first block of its compound.
-    place
-        Row of the truth among the candidates; None if it is not there.
-    seed
-        Of the order in which other candidates are left out.
-    """
-
-    listed: ListedQuery
-    truth: str
-    place: int | None
-    seed: int
-
-    def kept(self, length: int | None) -> NDArray[np.int64]:
-        """Return the rows of `length` candidates, the truth among them; None: all."""
-        n = len(self.listed.candidates)
-        return np.arange(n) if length is None else _kept(n, self.place, length, self.seed)
-
-    def cut(self, kept: NDArray[np.int64]) -> _Query:
-        """Return the query with these candidates, the truth among them."""
-        place = None if self.place is None else int(np.searchsorted(kept, self.place))
-        return replace(self, listed=self.listed.cut(kept), place=place)
-
-    def rank(self, scores: NDArray[np.float64]) -> TruthRank:
-        """Return where the truth stands by `scores`, (n_candidates,)."""
-        return rank_of_truth(self.truth, scores, self.place)
 
 
 def _libraries(
@@ -186,59 +136,61 @@ def _libraries(
 
 def _ranks(
     memory: Memory,
-    queries: Sequence[_Query],
+    queries: Sequence[ListedQuery],
     whole: Sequence[Mapping[str, NDArray[np.float64]]],
     length: int | None,
+    seed: int,
     progress: Callable[[int, int], None],
 ) -> dict[str, list[TruthRank]]:
     """Return where each method ranks the truths of all queries, in lists of `length`.
 
-    `whole` are the scores of all candidates of each query by methods that pool no evidence.
+    `whole` are the scores of all candidates of each query by methods that pool no evidence; `seed`
+    is of the order in which candidates are left out.
     """
     ranks: dict[str, list[TruthRank]] = {}
     evidence: dict[str, list[Evidence]] = {}
     shorter = []
-    for n_done, (query, scores_of) in enumerate(zip(queries, whole, strict=True), start=1):
-        kept = query.kept(length)
+    for number, (query, scores_of) in enumerate(zip(queries, whole, strict=True)):
+        kept = _kept(query, length, seed + number)
         cut = query.cut(kept)
         shorter.append(cut)
-        for method, pooled in memory.evidence(cut.listed):
+        for method, pooled in memory.evidence(cut):
             evidence.setdefault(method, []).append(pooled)
         raw = evidence[EVERYTHING][-1].raw
         alone = {
             ANALOGUES: raw[:, EVIDENCE_KINDS.index("analogues")],
             FRAGMENTS: raw[:, EVIDENCE_KINDS.index("fragments")],
         }
-        if cut.listed.metfrag is not None:
-            alone[METFRAG] = cut.listed.metfrag
+        if cut.metfrag is not None:
+            alone[METFRAG] = cut.metfrag
         for method, scores in scores_of.items():
             ranks.setdefault(method, []).append(cut.rank(scores[kept]))
         for method, scores in alone.items():
             ranks.setdefault(method, []).append(cut.rank(scores))
-        progress(n_done, len(queries))
+        progress(number + 1, len(queries))
     return {**ranks, **_final_ranks(memory, shorter, evidence)}
 
 
 def _pooled_ranks(
-    memory: Memory, queries: Sequence[_Query], rescore: int
+    memory: Memory, queries: Sequence[ListedQuery], rescore: int
 ) -> dict[str, list[TruthRank]]:
     """Return where all evidence ranks the truths, if only so many fragments are compared."""
     evidence: dict[str, list[Evidence]] = {}
     for query in queries:
-        for method, pooled in memory.evidence(query.listed, rescore):
+        for method, pooled in memory.evidence(query, rescore):
             evidence.setdefault(method, []).append(pooled)
     return _final_ranks(memory, queries, evidence)
 
 
 def _final_ranks(
-    memory: Memory, queries: Sequence[_Query], evidence: Mapping[str, Sequence[Evidence]]
+    memory: Memory, queries: Sequence[ListedQuery], evidence: Mapping[str, Sequence[Evidence]]
 ) -> dict[str, list[TruthRank]]:
     # The program's own scores depend on what all queries tell together.
     scoring = RunScoring(memory.pool.weights, None)
     ranks = {}
     for method, of_all in evidence.items():
         lists = {
-            number: ListScores(each.scores, query.listed.spectrum.n_peaks, each)
+            number: ListScores(each.scores, query.spectrum.n_peaks, each)
             for number, (query, each) in enumerate(zip(queries, of_all, strict=True))
         }
         scores = scoring.scores_of_run(lists)
@@ -273,10 +225,8 @@ def own_records(
     return np.unique(np.array(rows, dtype=np.int64))
 
 
-def _read(
-    folder: Path, console: Console
-) -> tuple[list[Spectrum], list[tuple[int | None, str]], list[CandidateSet], int]:
-    """Return queries, place and first block of their truths, candidates, and how many have none."""
+def _read(folder: Path, console: Console) -> tuple[list[FoldQuery], int]:
+    """Return the queries with a truth and candidates, and how many have no candidates."""
     table = next(
         (
             folder / name
@@ -303,18 +253,17 @@ def _read(
     arrays = cached_arrays("lists", [table], {}, build)
     every = candidate_set(arrays)
     truth = read_truth(folder / "truth.csv")
-    queries = folder / "queries.mgf"
+    path = folder / "queries.mgf"
     forms, report = by_form(truth), ReadReport()
-    spectra, truths, candidates, n_without = [], [], [], 0
-    for spectrum in read_spectra(queries, report):
+    queries, n_without = [], 0
+    for spectrum in read_spectra(path, report):
         name = listed_as(spectrum.query_id, truth, forms)
         if name is None:
             continue
         found = every.for_query(spectrum.query_id).deduplicate(spectrum.neutral_mass)
         if len(found):
-            spectra.append(spectrum)
-            truths.append(place_of_truth(found, truth[name]))
-            candidates.append(found)
+            place, block = place_of_truth(found, truth[name])
+            queries.append(FoldQuery("", spectrum, block, found, place))
         else:
             n_without += 1
     console.log(f"queries: {report.summary()}")
@@ -323,13 +272,19 @@ def _read(
             f"warning: {folder.name}: {counted(n_without, 'queries')} left out, with a truth but "
             "no candidates"
         )
-    if not spectra:
-        raise InputError(f"{queries}: no query has a truth and candidates")
-    return spectra, truths, candidates, n_without
+    if not queries:
+        raise InputError(f"{path}: no query has a truth and candidates")
+    return queries, n_without
 
 
-def _kept(n: int, place: int | None, length: int, seed: int) -> NDArray[np.int64]:
-    """Return the indices (ascending) of the candidates that are kept; the shorter in the longer."""
+def _kept(query: ListedQuery, length: int | None, seed: int) -> NDArray[np.int64]:
+    """Return the rows (ascending) of `length` candidates, the truth among them; None: of all.
+
+    Those of a shorter list are in the longer ones.
+    """
+    n, place = len(query.candidates), query.place
+    if length is None:
+        return np.arange(n)
     others = np.random.default_rng(seed).permutation([i for i in range(n) if i != place])
     if place is None:
         return np.sort(others[:length]).astype(np.int64)

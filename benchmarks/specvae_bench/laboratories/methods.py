@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.fragment_lists import FragmentList
@@ -34,6 +35,7 @@ from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
 from specvae.molecules.fragments import FragmentTable
 from specvae.spectra.spectrum import Spectrum
+from specvae_bench.laboratories.folds import FoldQuery
 from specvae_bench.laboratories.records import Records, cached_arrays
 from specvae_bench.metfrag import metfrag_scores
 from specvae_bench.peer_similarity import PeerSimilarity
@@ -60,13 +62,11 @@ _TABLES_AT_ONCE = 256
 
 
 @dataclass(frozen=True, eq=False)
-class ListedQuery:
+class ListedQuery(FoldQuery):
     """A query with its candidates and what of them does not depend on the library.
 
     Attributes
     ----------
-    spectrum, candidates
-        The query, and one structure for each first block.
     packed
         Fingerprints in the layout of `EvidencePool`, uint8 (n_candidates, n_bytes).
     fragment_scores
@@ -77,23 +77,34 @@ class ListedQuery:
         MetFrag's scores by our own fragments, float64 (n_candidates,); None if not asked for.
     """
 
-    spectrum: Spectrum
-    candidates: CandidateSet
     packed: NDArray[np.uint8]
     fragment_scores: Scores
     predicted: Mapping[str, Scores]
     metfrag: Scores | None = None
 
     def cut(self, kept: NDArray[np.int64]) -> ListedQuery:
-        """Return the query with some of its candidates."""
-        return ListedQuery(
-            self.spectrum,
-            self.candidates.select(kept),
-            self.packed[kept],
-            self.fragment_scores[kept],
-            {name: scores[kept] for name, scores in self.predicted.items()},
-            None if self.metfrag is None else self.metfrag[kept],
+        """Return the query with some of its candidates, rows (n,)."""
+        places = [] if self.place is None else np.flatnonzero(kept == self.place).tolist()
+        return replace(
+            self,
+            candidates=self.candidates.select(kept),
+            place=places[0] if places else None,
+            packed=self.packed[kept],
+            fragment_scores=self.fragment_scores[kept],
+            predicted={name: scores[kept] for name, scores in self.predicted.items()},
+            metfrag=None if self.metfrag is None else self.metfrag[kept],
         )
+
+    def without_truth(self) -> ListedQuery | None:
+        """Return the query without its truth; None if that is not listed, or nothing else is."""
+        n = len(self.candidates)
+        if self.place is None or n < 2:
+            return None
+        return self.cut(np.delete(np.arange(n), self.place))
+
+    def rank(self, scores: Scores) -> TruthRank:
+        """Return where the truth stands by `scores`, (n_candidates,)."""
+        return rank_of_truth(self.truth, scores, self.place)
 
 
 class Memory:
@@ -221,8 +232,7 @@ def pool_of(
 
 
 def list_candidates(
-    spectra: Sequence[Spectrum],
-    candidates: Sequence[CandidateSet],
+    queries: Sequence[FoldQuery],
     models: Mapping[str, Annotator],
     jobs: int | None,
     console: Console,
@@ -234,8 +244,8 @@ def list_candidates(
 
     Parameters
     ----------
-    spectra, candidates
-        The queries.
+    queries
+        The queries with their candidates.
     models
         Name -> trained model.
     jobs, console
@@ -250,87 +260,86 @@ def list_candidates(
     InputError
         If `fragment_score` cannot be used.
     """
-    packed = _packed(candidates, ANALOGUE_FINGERPRINT, jobs, console)
-    fragments = _fragment_scores(spectra, candidates, metfrag, fragment_score, console)
-    predicted: list[dict[str, Scores]] = [{} for _ in spectra]
+    packed = _packed(queries, ANALOGUE_FINGERPRINT, jobs, console)
+    fragments = _fragment_scores(queries, metfrag, fragment_score, console)
+    predicted: list[dict[str, Scores]] = [{} for _ in queries]
     for name, model in models.items():
-        logits = model.predict(spectra)
-        for place, (of_query, bits) in enumerate(
-            zip(logits, _packed(candidates, model.layout.name, jobs, console), strict=True)
-        ):
-            predicted[place][name] = log_likelihoods(bits, of_query)
+        logits = model.predict([query.spectrum for query in queries])
+        of_model = _packed(queries, model.layout.name, jobs, console)
+        for of_query, row, bits in zip(predicted, logits, of_model, strict=True):
+            of_query[name] = log_likelihoods(bits, row)
     return [
-        ListedQuery(spectrum, found, bits, scores["scores"], of_models, scores.get("metfrag"))
-        for spectrum, found, bits, scores, of_models in zip(
-            spectra, candidates, packed, fragments, predicted, strict=True
+        ListedQuery(
+            **vars(query),
+            packed=bits,
+            fragment_scores=scores["scores"],
+            predicted=of_models,
+            metfrag=scores.get("metfrag"),
+        )
+        for query, bits, scores, of_models in zip(
+            queries, packed, fragments, predicted, strict=True
         )
     ]
 
 
 def _fragment_scores(
-    spectra: Sequence[Spectrum],
-    candidates: Sequence[CandidateSet],
-    metfrag: bool,
-    fragment_score: Path,
-    console: Console,
+    queries: Sequence[FoldQuery], metfrag: bool, fragment_score: Path, console: Console
 ) -> list[dict[str, NDArray[Any]]]:
     scorers = read_scorers(fragment_score)
-    kind, compute = ("fragments", _learned) if not metfrag else ("both-fragments", _with_metfrag)
     scores = []
-    for n_done, (spectrum, found) in enumerate(zip(spectra, candidates, strict=True), start=1):
+    for n_done, query in enumerate(queries, start=1):
         # Each query has a file of its own: minutes of work survive an interruption.
-        mz, intensity, *others = _counted(spectrum, found)
+        counted = _counted(query)
+        mz, intensity, *others = counted
         settings = {
             "peaks": [mz.tolist(), intensity.tolist(), *others],
-            "smiles": list(found.smiles),
+            "smiles": list(query.candidates.smiles),
         }
-        if metfrag:
-            settings["all_peaks"] = [part.tolist() for part in Peaks.of(spectrum)[:2]]
-        build = partial(compute, scorers, spectrum, found)
+        highest = Peaks.of(query.spectrum) if metfrag else None
+        if highest is not None:
+            settings["all_peaks"] = [part.tolist() for part in highest[:2]]
+        build = partial(
+            _compared, scorers.get(counted.ion_mode), counted, highest, query.candidates
+        )
+        kind = "both-fragments" if metfrag else "fragments"
         scores.append(cached_arrays(kind, [fragment_score], settings, build))
-        console.progress("breaking candidates", n_done, len(spectra))
+        console.progress("breaking candidates", n_done, len(queries))
     return scores
 
 
-def _counted(spectrum: Spectrum, candidates: CandidateSet) -> Peaks:
+def _counted(query: FoldQuery) -> Peaks:
     """Return the peaks that count in the fragment score, as in `annotate`."""
     # Not all of a long list need be parsed at once: isomers are of one mass.
+    candidates = query.candidates
     _, rows = np.unique(np.round(candidates.exact_mass, 6), return_index=True)
-    return FragmentList.of(spectrum, list(candidates.select(rows).molecules)).peaks
+    return FragmentList.of(query.spectrum, list(candidates.select(rows).molecules)).peaks
 
 
-def _learned(
-    scorers: Mapping[str, FragmentScorer], spectrum: Spectrum, candidates: CandidateSet
+def _compared(
+    scorer: FragmentScorer | None, counted: Peaks, highest: Peaks | None, candidates: CandidateSet
 ) -> dict[str, NDArray[Any]]:
-    peaks = _counted(spectrum, candidates)
-    scorer = scorers.get(peaks.ion_mode)
-    if scorer is None:
-        return {"scores": np.zeros(len(candidates))}
-    return {"scores": scorer.scores(peaks, map(FragmentTable.of, candidates.molecules))}
+    """Return the fragment score by the peaks that count, and MetFrag's by the highest peaks.
 
-
-def _with_metfrag(
-    scorers: Mapping[str, FragmentScorer], spectrum: Spectrum, candidates: CandidateSet
-) -> dict[str, NDArray[Any]]:
-    """Return both scores; each candidate is broken once. MetFrag's is of the highest peaks."""
-    peaks, highest = _counted(spectrum, candidates), Peaks.of(spectrum)
-    scorer = scorers.get(peaks.ion_mode)
+    Each candidate is broken once. Without the highest peaks, MetFrag's score is left out.
+    """
     learned, metfrag = [np.empty(0)], [np.empty(0)]
     for start in range(0, len(candidates), _TABLES_AT_ONCE):
         rows = np.arange(start, min(start + _TABLES_AT_ONCE, len(candidates)))
         tables = [FragmentTable.of(molecule) for molecule in candidates.select(rows).molecules]
-        metfrag.append(metfrag_scores(highest, tables))
-        learned.append(np.zeros(len(rows)) if scorer is None else scorer.scores(peaks, tables))
-    return {"scores": np.concatenate(learned), "metfrag": np.concatenate(metfrag)}
+        learned.append(np.zeros(len(rows)) if scorer is None else scorer.scores(counted, tables))
+        if highest is not None:
+            metfrag.append(metfrag_scores(highest, tables))
+    found = {"scores": np.concatenate(learned)}
+    return found if highest is None else {**found, "metfrag": np.concatenate(metfrag)}
 
 
 def _packed(
-    candidates: Sequence[CandidateSet], layout: str, jobs: int | None, console: Console
+    queries: Sequence[FoldQuery], layout: str, jobs: int | None, console: Console
 ) -> list[NDArray[np.uint8]]:
-    distinct = list(dict.fromkeys(text for found in candidates for text in found.smiles))
+    distinct = list(dict.fromkeys(text for query in queries for text in query.candidates.smiles))
     rows = {text: row for row, text in enumerate(distinct)}
     table = packed_fingerprints(distinct, layout, jobs, console)
-    return [table[[rows[text] for text in found.smiles]] for found in candidates]
+    return [table[[rows[text] for text in query.candidates.smiles]] for query in queries]
 
 
 def packed_fingerprints(

@@ -22,6 +22,7 @@ from specvae_bench.laboratories.folds import (
     OTHER_ION,
     REPORTING,
     UNKNOWN,
+    FoldQuery,
     choose_queries,
     default_groups,
     runs_of,
@@ -127,31 +128,31 @@ def test_the_laboratory_is_the_middle_of_the_accession() -> None:
 
 def test_queries_are_known_known_as_another_ion_or_unknown(library: Path) -> None:
     records = read_records([library], LABORATORY, Console())
-    chosen = choose_queries(records, ["Here"], ["[M+H]+"], INSTRUMENTS, 10, 0)
-    assert {str(records.query_id[row]): kind for row, _, kind in chosen} == {
+    chosen = choose_queries(records, "Here", ["[M+H]+"], INSTRUMENTS, 10, 0)
+    assert {str(records.query_id[row]): kind for row, kind in chosen} == {
         "H1": KNOWN,
         "H2": OTHER_ION,
         "H3": UNKNOWN,
     }
-    assert choose_queries(records, ["Here"], ["[M+H]+"], INSTRUMENTS, 10, 0) == chosen
+    assert choose_queries(records, "Here", ["[M+H]+"], INSTRUMENTS, 10, 0) == chosen
     with pytest.raises(InputError, match="no query of 'Here'"):
-        choose_queries(records, ["Here"], ["[M+H]+"], ["GC*"], 10, 0)
+        choose_queries(records, "Here", ["[M+H]+"], ["GC*"], 10, 0)
 
 
 def test_excluded_compounds_are_no_queries(library: Path) -> None:
     records = read_records([library], LABORATORY, Console())
-    chosen = choose_queries(records, ["Here"], ["[M+H]+"], INSTRUMENTS, 10, 0)
-    first, *others = (str(records.first_blocks[records.compound[row]]) for row, _, _ in chosen)
-    kept = choose_queries(records, ["Here"], ["[M+H]+"], INSTRUMENTS, 10, 0, excluded={first})
+    chosen = choose_queries(records, "Here", ["[M+H]+"], INSTRUMENTS, 10, 0)
+    first, *others = (str(records.first_blocks[records.compound[row]]) for row, _ in chosen)
+    kept = choose_queries(records, "Here", ["[M+H]+"], INSTRUMENTS, 10, 0, excluded={first})
     assert kept == chosen[1:]
     with pytest.raises(InputError, match="of no excluded compound"):
-        choose_queries(records, ["Here"], ["[M+H]+"], INSTRUMENTS, 10, 0, excluded={first, *others})
+        choose_queries(records, "Here", ["[M+H]+"], INSTRUMENTS, 10, 0, excluded={first, *others})
 
 
 def test_each_compound_is_one_query(library: Path) -> None:
     records = read_records([library], LABORATORY, Console())
-    chosen = choose_queries(records, ["There"], ["[M+H]+"], INSTRUMENTS, 10, 0)
-    blocks = [str(records.first_blocks[records.compound[row]]) for row, _, _ in chosen]
+    chosen = choose_queries(records, "There", ["[M+H]+"], INSTRUMENTS, 10, 0)
+    blocks = [str(records.first_blocks[records.compound[row]]) for row, _ in chosen]
     assert len(blocks) == len(set(blocks)) == 2
 
 
@@ -385,8 +386,9 @@ def test_fragments_are_compared_with_the_peaks_that_count_in_the_program() -> No
     noise = 36.5, 47.5  # no part of C3H8O has these
     noisy = spectrum_of(PROPANOL, 31.018, noise[0], 43.054, noise[1])
     noisy = replace(noisy, intensity=np.insert(sound.intensity, [1, 2], 500.0))
+    queries = [FoldQuery("", spectrum, "", found, None) for spectrum in (sound, noisy)]
     for metfrag in (False, True):
-        one, other = list_candidates([sound, noisy], [found] * 2, {}, 1, Console(), metfrag=metfrag)
+        one, other = list_candidates(queries, {}, 1, Console(), metfrag=metfrag)
         np.testing.assert_array_equal(one.fragment_scores, other.fragment_scores)
         assert np.ptp(one.fragment_scores) > 0.0
 
@@ -398,10 +400,10 @@ def test_another_fragment_score_can_stand_in_the_place_of_the_shipped_one(
     arrays["scale"] = np.array(-20.0, np.float32)  # all candidates have the same score, 0
     flat = tmp_path / "flat.safetensors"
     write_scorers({"positive": FragmentScorer.from_arrays(arrays)}, flat)
-    queries = [spectrum_of(PROPANOL, 31.018, 43.054)]
-    found = [candidates(PROPANOL, ISOPROPANOL)]
+    spectrum, found = spectrum_of(PROPANOL, 31.018, 43.054), candidates(PROPANOL, ISOPROPANOL)
+    queries = [FoldQuery("", spectrum, "", found, None)]
     for path, is_flat in ((SCORERS_FILE, False), (flat, True), (SCORERS_FILE, False)):
-        (listed,) = list_candidates(queries, found, {}, 1, Console(), fragment_score=path)
+        (listed,) = list_candidates(queries, {}, 1, Console(), fragment_score=path)
         assert (np.ptp(listed.fragment_scores) < 1e-3) == is_flat
     arguments = [
         "--spectra", library, "--structures", structures, "--group", "Here", "--jobs", 1,
@@ -423,11 +425,10 @@ def test_a_query_without_candidates_is_missed(library: Path, structures: Path) -
     records = read_records([library], LABORATORY, Console())
     table = read_structures([structures], Console())
     bits = packed_fingerprints(table.smiles.tolist(), "morgan4096", 1, Console())
-    full = ListedQuery(records.spectrum(0), table, bits, np.zeros(len(table)), {})
     truth = str(table.first_block[0])
-    fold = Fold(
-        "Here", [KNOWN] * 2, ["A" * 14, truth], [None, 0], [full.cut(np.empty(0, np.int64)), full]
-    )
+    full = ListedQuery(KNOWN, records.spectrum(0), truth, table, 0, bits, np.zeros(len(table)), {})
+    missed = replace(full, truth="A" * 14).cut(np.empty(0, np.int64))
+    fold = Fold("Here", [missed, full])
     packed = packed_fingerprints(records.smiles.tolist(), "morgan4096", 1, Console())
     (run,) = rank_folds(records, packed, [fold], 0, Console()).values()
     assert run.groups == ["Here", "Here"]
@@ -447,7 +448,7 @@ def test_what_a_run_promises(library: Path, structures: Path) -> None:
     records = read_records([library], LABORATORY, Console())
     table = read_structures([structures], Console())
     bits = packed_fingerprints(table.smiles.tolist(), "morgan4096", 1, Console())
-    query = ListedQuery(records.spectrum(0), table, bits, np.zeros(len(table)), {})
+    query = ListedQuery(KNOWN, records.spectrum(0), "", table, None, bits, np.zeros(len(table)), {})
     packed = packed_fingerprints(records.smiles.tolist(), "morgan4096", 1, Console())
     memory = Memory(records, np.flatnonzero(records.group != "Here"), packed)
     (evidence,) = dict(memory.evidence(query)).values()

@@ -171,7 +171,7 @@ def test_a_laboratory_is_tried_without_itself_and_its_compounds(records: Records
 
 def test_a_folds_index_knows_nothing_of_its_laboratory(records: Records) -> None:
     packed = _packed(records)
-    fold = Fold("Here", [], [], [], [])
+    fold = Fold("Here", [])
     index = memory_of(fold, records, packed, True).pool.retention
     assert index is not None
     rng = np.random.default_rng(0)
@@ -192,16 +192,15 @@ def test_times_tell_isomers_apart_and_have_a_row_of_their_own(records: Records) 
     rows = np.flatnonzero(records.group == "Here")
     by_smiles = {str(records.smiles[records.compound[row]]): row for row in rows.tolist()}
     number = {smiles: n for n, smiles in enumerate(records.smiles.tolist())}
-    queries, truths, places = [], [], []
+    queries = []
     for isomers in (pair for pair in PAIRS if pair[0] in by_smiles):
         pair = _candidates(isomers)
         bits = packed[[number[smiles] for smiles in isomers]]
         for place, smiles in enumerate(isomers):
             spectrum = records.spectrum(by_smiles[smiles])
-            queries.append(ListedQuery(spectrum, pair, bits, np.zeros(2), {}))
-            truths.append(str(pair.first_block[place]))
-            places.append(place)
-    fold = Fold("Here", [KNOWN] * len(queries), truths, places, queries)
+            truth = str(pair.first_block[place])
+            queries.append(ListedQuery(KNOWN, spectrum, truth, pair, place, bits, np.zeros(2), {}))
+    fold = Fold("Here", queries)
     (run,) = rank_folds(records, packed, [fold], 0, Console()).values()
     without = f"{EVERYTHING}, {WITHOUT_TIMES}"
     assert list(run.promises) == [EVERYTHING, without, f"{EVERYTHING}, {WITHOUT_ERRORS}"]
@@ -235,8 +234,10 @@ def test_queries_without_times_have_no_row_without_them(records: Records) -> Non
     untimed = replace(records, retention_time=np.full(len(records), np.nan))
     row = int(np.flatnonzero(records.group == "Here")[0])
     pair = _candidates(PAIRS[0])
-    query = ListedQuery(untimed.spectrum(row), pair, packed[:2], np.zeros(2), {})
-    fold = Fold("Here", [KNOWN], [str(pair.first_block[0])], [0], [query])
+    truth = str(pair.first_block[0])
+    spectrum = untimed.spectrum(row)
+    query = ListedQuery(KNOWN, spectrum, truth, pair, 0, packed[:2], np.zeros(2), {})
+    fold = Fold("Here", [query])
     (run,) = rank_folds(untimed, packed, [fold], 0, Console()).values()
     assert list(run.promises) == [EVERYTHING, f"{EVERYTHING}, {WITHOUT_ERRORS}"]
 
