@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from specvae.errors import InputError
-from specvae.files import atomic_path
+from specvae.files import atomic_path, sha256_of
 from specvae.molecules.text_tables import read_named_rows
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
@@ -33,6 +33,10 @@ class Challenges:
     queries: Path
     candidates: Path
     truth: Path
+
+    def digests(self) -> dict[str, str]:
+        """Return the SHA-256 of each file by its name."""
+        return {path.name: sha256_of(path) for path in (self.queries, self.candidates, self.truth)}
 
 
 def prepare(data: Path, output: Path, log: Callable[[str], None]) -> Challenges:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from specvae.annotation.ranking.queries import QueryFilter
 from specvae.cli.console import Console
 from specvae.compression import open_decompressed
 from specvae.errors import InputError
-from specvae.files import sha256_of
 from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
 from specvae_bench.files import digests
@@ -29,7 +28,7 @@ from specvae_bench.retrieval.comparison import Problem, read_problems, say_skipp
 from specvae_bench.retrieval.methods import LAYOUTS
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Fold:
     """A fold and the library without its compounds.
 
@@ -103,7 +102,7 @@ def read_fold(files: FoldFiles, output: Path, console: Console) -> Fold:
 def _described_fold(challenges: Challenges, n_queries: int, n_missing: int) -> dict[str, Any]:
     return {
         "sha256": fold_digest((challenges.truth, challenges.candidates)),
-        "files": {path.name: sha256_of(path) for path in dataclasses.astuple(challenges)},
+        "files": challenges.digests(),
         "n_queries": n_queries,
         "n_truth_without_query": n_missing,
     }

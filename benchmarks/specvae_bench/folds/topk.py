@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import time
 from collections.abc import Mapping
@@ -23,7 +22,6 @@ from specvae.annotation.training.run_files import MODEL_FILE, TrainFiles
 from specvae.annotation.training.settings import TrainConfig, preset_config
 from specvae.cli.console import Console
 from specvae.errors import InputError, TrainingError
-from specvae.files import sha256_of
 from specvae.report import ReadReport
 from specvae.settings import override
 from specvae_bench.folds.contest import Challenges
@@ -163,7 +161,7 @@ def compare(
         # The queries and their candidates, and so the ranks by chance, are those of every model.
         chance, n_ranked = random_curve(evaluation.ranks, K_MAX), len(evaluation.ranks)
     return {
-        "data": {path.name: sha256_of(path) for path in dataclasses.astuple(challenges)},
+        "data": challenges.digests(),
         "models": models,
         "random_top_k": chance,
         "n": n_ranked,

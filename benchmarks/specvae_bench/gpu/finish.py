@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 import zipfile
@@ -20,7 +19,7 @@ from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.cli.console import Console
 from specvae.errors import InputError
-from specvae.files import atomic_text, sha256_of
+from specvae.files import atomic_text
 from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
@@ -131,7 +130,7 @@ def _of_fold(
             "command": "specvae bench gpu --finish",
             "date": time.strftime("%Y-%m-%d"),
             "ion_mode": ion_mode,
-            "data": {path.name: sha256_of(path) for path in dataclasses.astuple(challenges)},
+            "data": challenges.digests(),
             "models": results,
             "random_top_k": chance,
         },

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -34,46 +35,48 @@ Fold = Literal["validation", "test"]
 _ROWS_ON_CPU, _ROWS_ON_GPU = 1000, 10_000
 
 
-class Task(Protocol):
-    """One experiment on its data."""
+class Task(ABC):
+    """One experiment on its data.
 
-    @property
-    def experiment(self) -> Experiment:
-        """Networks and training settings."""
-        ...
+    Attributes
+    ----------
+    experiment
+        Networks and training settings.
+    tables
+        Training data by modality.
+    index
+        Which rows of the tables make up the training pairs; None: those of equal number.
+    criterion
+        The figure, of the validation fold, by which the best epoch is picked.
+    """
 
-    @property
-    def tables(self) -> Mapping[str, Table]:
-        """Training data by modality."""
-        ...
+    experiment: Experiment
+    tables: Mapping[str, Table]
+    index: Mapping[str, Tensor] | None = None
+    criterion: str
 
-    @property
-    def index(self) -> Mapping[str, Tensor] | None:
-        """Which rows of the tables make up the training pairs; None: those of equal number."""
-        ...
-
-    @property
-    def criterion(self) -> str:
-        """The figure, of the validation fold, by which the best epoch is picked."""
-        ...
-
+    @abstractmethod
     def describe(self) -> dict[str, object]:
         """Return sizes and digests of the data and the oracles' cards, as JSON values."""
-        ...
 
+    @abstractmethod
     def measure(
         self, model: MultimodalVAE, fold: Fold, generator: torch.Generator
     ) -> dict[str, float]:
         """Return the figures of a model in evaluation mode, by name."""
-        ...
 
     def compare(self, model: MultimodalVAE, generator: torch.Generator) -> dict[str, object]:
         """Return figures for comparison with others' ways of judging, as JSON values, if any."""
-        ...
+        return {}
 
+    @abstractmethod
     def draw(self, model: MultimodalVAE, folder: Path, generator: torch.Generator) -> None:
         """Write ``reconstructions.png`` and ``samples.png``."""
-        ...
+
+
+def first_of_each(labels: Tensor) -> Tensor:
+    """Return the place of the first example of each class, by rising label, int64 (n_classes,)."""
+    return torch.tensor([int((labels == label).nonzero()[0]) for label in torch.unique(labels)])
 
 
 def _device(model: MultimodalVAE) -> torch.device:
@@ -127,7 +130,7 @@ def drawn(
     return {name: torch.cat([_shown(model.likelihood(z, name)) for z in codes]) for name in names}
 
 
-class SplitTask:
+class SplitTask(Task):
     """Digits cut into bands; the oracle names the digit that the decoded bands show together.
 
     One code z is drawn for each test image, the means of all bands are decoded from it, put
@@ -144,7 +147,6 @@ class SplitTask:
         Classifier of whole digits.
     """
 
-    index = None
     criterion = "top"
 
     def __init__(
@@ -230,8 +232,7 @@ class SplitTask:
     def draw(self, model: MultimodalVAE, folder: Path, generator: torch.Generator) -> None:
         """Write the pictures: one digit of each class, and draws from the prior."""
         test = self._folds["test"]
-        first = [int((test.labels == digit).nonzero()[0]) for digit in torch.unique(test.labels)]
-        chosen = test.take(torch.tensor(first))
+        chosen = test.take(first_of_each(test.labels))
         bands = self._bands(chosen.pixels)
         rows: dict[str, Tensor] = {"original": chosen.floats()}
         for label, given in self._subsets().items():
@@ -243,7 +244,7 @@ class SplitTask:
         draw_digits(folder / "samples.png", [samples], [classes])
 
 
-class DigitPairTask:
+class DigitPairTask(Task):
     """Grey digits and others of their class in colour: whether they agree in what they show.
 
     Joint coherence is the share of 10,000 draws from the prior whose two images the two oracles
@@ -282,10 +283,8 @@ class DigitPairTask:
         self._pairs = {
             fold: dict(zip(self._names, images, strict=True)) for fold, images in pairs.items()
         }
-        self.index: dict[str, Tensor] = self._pairs["train"]
-        self.tables: dict[str, Table] = {
-            name: GreyLevels(images.pixels.flatten(1)) for name, images in train.items()
-        }
+        self.index = self._pairs["train"]
+        self.tables = {name: GreyLevels(images.pixels.flatten(1)) for name, images in train.items()}
         self._levels = {name: GreyLevels(images.pixels.flatten(1)) for name, images in test.items()}
 
     def describe(self) -> dict[str, object]:
@@ -337,17 +336,11 @@ class DigitPairTask:
                 figures[f"{label}{name}"] = float((torch.cat(found) == labels).double().mean())
         return figures
 
-    def compare(self, model: MultimodalVAE, generator: torch.Generator) -> dict[str, object]:
-        """Return nothing: there is one way of judging."""
-        return {}
-
     def draw(self, model: MultimodalVAE, folder: Path, generator: torch.Generator) -> None:
         """Write the pictures: one pair of each class, and draws from the prior."""
         index = self._pairs["test"]
         labels = self._test[self._names[0]].labels[index[self._names[0]]]
-        first = torch.tensor(
-            [int((labels == digit).nonzero()[0]) for digit in torch.unique(labels)]
-        )
+        first = first_of_each(labels)
         chosen = {name: index[name][first] for name in self._names}
         rows = {name: self._test[name].floats(chosen[name]) for name in self._names}
         for label, given in (

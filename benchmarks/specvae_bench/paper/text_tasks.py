@@ -22,10 +22,10 @@ from specvae_bench.paper.pictures import (
     draw_with_texts,
 )
 from specvae_bench.paper.sentences import VOCABULARY, DescribedDigits, described, read_back
-from specvae_bench.paper.tasks import Fold, decoded, drawn
+from specvae_bench.paper.tasks import Fold, Task, decoded, drawn, first_of_each
 
 
-class SentenceTask:
+class SentenceTask(Task):
     """Digits and sentences about them: whether one says what the other shows.
 
     Joint coherence is the share of attributes in which the sentence and the picture of a draw from
@@ -47,7 +47,6 @@ class SentenceTask:
         Draws from the prior.
     """
 
-    index = None
     criterion = "joint"
 
     def __init__(
@@ -98,15 +97,9 @@ class SentenceTask:
         pixels = _squares(images)
         return described(pixels, self.oracle.predict(pixels))
 
-    def compare(self, model: MultimodalVAE, generator: torch.Generator) -> dict[str, object]:
-        """Return nothing: there is one way of judging."""
-        return {}
-
     def draw(self, model: MultimodalVAE, folder: Path, generator: torch.Generator) -> None:
         """Write the pictures with their sentences: one of each digit, and draws from the prior."""
-        labels = self._test.images.labels
-        first = [int((labels == digit).nonzero()[0]) for digit in torch.unique(labels)]
-        chosen = self._test.take(torch.tensor(first))
+        chosen = self._test.take(first_of_each(self._test.images.labels))
         tables = self._tables_of(chosen)
         blocks = {"original": (chosen.images.floats(), VOCABULARY.decode(chosen.tokens.numpy()))}
         for label, given in (("both", (IMAGE, TEXT)), ("image", (IMAGE,)), ("text", (TEXT,))):
@@ -132,7 +125,7 @@ def _agreement(name: str, found: Tensor, wanted: Tensor) -> dict[str, float]:
     return {name: float(same.mean()), f"{name}-digit": float(same[:, 0].mean())}
 
 
-class CaptionTask:
+class CaptionTask(Task):
     """Birds: image features and captions, judged by canonical correlation.
 
     Joint coherence is the mean correlation of 1,000 draws from the prior; ``image->text`` that of
@@ -213,10 +206,6 @@ class CaptionTask:
 
     def _correlation(self, features: Tensor, tokens: Tensor) -> float:
         return self._metric.correlation(features.cpu().numpy(), tokens.cpu().numpy())
-
-    def compare(self, model: MultimodalVAE, generator: torch.Generator) -> dict[str, object]:
-        """Return nothing: there is one way of judging."""
-        return {}
 
     def draw(self, model: MultimodalVAE, folder: Path, generator: torch.Generator) -> None:
         """Write captions, and for image features the training image that is nearest.
