@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from annotation_examples import ASPIRIN, CAFFEINE
 from specvae.annotation.library.query import Assumptions
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
-from specvae.annotation.ranking.queries import QueryFilter
-from specvae.annotation.ranking.rank import rank_queries
+from specvae.annotation.ranking.queries import QueryFilter, read_queries
+from specvae.annotation.ranking.rank import rank_spectra
 from specvae.annotation.ranking.result import Ranked, Unranked
 from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
@@ -58,10 +59,8 @@ def ranked(
     assumed: Assumptions | None = None,
 ) -> list[Ranked | Unranked]:
     """Return what becomes of each query of a file."""
-    outcomes = rank_queries(
-        annotator, queries, source, wanted or QueryFilter(), ReadReport(), assumed=assumed, n_jobs=1
-    )
-    return list(outcomes)
+    records = read_queries(queries, ReadReport(), partial(annotator.assign_ion, assumed=assumed))
+    return list(rank_spectra(annotator, records, source, wanted or QueryFilter(), n_jobs=1))
 
 
 def said(outcome: Ranked | Unranked) -> str:

@@ -15,8 +15,8 @@ from specvae.annotation.library.compounds import read_truth
 from specvae.annotation.output.plots import plot_top_k
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
-from specvae.annotation.ranking.queries import QueryFilter
-from specvae.annotation.ranking.rank import rank_queries
+from specvae.annotation.ranking.queries import QueryFilter, read_queries
+from specvae.annotation.ranking.rank import rank_spectra
 from specvae.annotation.training.run import train
 from specvae.annotation.training.run_files import MODEL_FILE, TrainFiles
 from specvae.annotation.training.settings import TrainConfig, preset_config
@@ -178,10 +178,10 @@ def _evaluate(
 ) -> Evaluation:
     report, of_candidates = ReadReport(), ReadReport()
     with CandidateSource(challenges.candidates, annotator.layout, _PPM, of_candidates) as source:
-        ranked = rank_queries(
-            annotator, challenges.queries, source, QueryFilter(ion_mode), report,
-            n_jobs=n_jobs, progress=console,
-        )  # fmt: skip
+        queries = read_queries(challenges.queries, report, annotator.assign_ion)
+        ranked = rank_spectra(
+            annotator, queries, source, QueryFilter(ion_mode), n_jobs=n_jobs, progress=console
+        )
         evaluation = evaluate(annotator, ranked, truth)
     console.log(f"queries: {report.summary()}")
     say_skipped(of_candidates, console)

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, groupby
-from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
@@ -21,16 +20,15 @@ from specvae.annotation.evidence.mass_error import mass_errors
 from specvae.annotation.evidence.pool import Comparison, EvidencePool, UnusableCandidatesError
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.ion_shares import log_shares
-from specvae.annotation.library.query import Assumptions, Query
+from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
-from specvae.annotation.ranking.queries import QueryFilter, read_queries
+from specvae.annotation.ranking.queries import QueryFilter
 from specvae.annotation.ranking.result import Cause, ListScores, Ranked, Refusal, Unranked
 from specvae.counting import counted
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout
 from specvae.progress import Progress, Silence
-from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
 
 _MOST_QUERIES = 1024  # ranked together, so that shared candidates are fragmented once
@@ -48,50 +46,6 @@ class _ListedQuery(NamedTuple):
     candidates: CandidateSet
 
 
-def rank_queries(
-    annotator: Annotator,
-    path: Path,
-    source: CandidateSource,
-    wanted: QueryFilter,
-    report: ReadReport,
-    *,
-    assumed: Assumptions | None = None,
-    n_jobs: int | None = None,
-    progress: Progress | None = None,
-) -> Iterator[Ranked | Unranked]:
-    """Rank the candidates of every query of a file; records come out in file order.
-
-    A record that cannot be read, or has no candidates, comes out too, with the reason why.
-    Candidates and fingerprints are held for a thousand queries at a time.
-
-    Parameters
-    ----------
-    annotator
-        The model.
-    path
-        A file of spectra.
-    source
-        Where candidates come from.
-    wanted
-        Which queries are ranked.
-    report
-        Counts what is read and what is skipped.
-    assumed
-        The ion of queries that do not state it.
-    n_jobs
-        Processes that compute fingerprints; None for one per core.
-    progress
-        Where progress is shown.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be used.
-    """
-    records = read_queries(path, report, partial(annotator.assign_ion, assumed=assumed))
-    return rank_spectra(annotator, records, source, wanted, n_jobs=n_jobs, progress=progress)
-
-
 def rank_spectra(
     annotator: Annotator,
     records: Sequence[Query | Unranked],
@@ -107,12 +61,30 @@ def rank_spectra(
     """Rank the candidates of each query, in order; records that are `Unranked` stay so.
 
     Scores assume that the library knows half of the queries' compounds. The share that the run
-    itself shows is known at its end only: see `specvae.annotation.ranking.run_scoring`.
+    itself shows is known at its end only: see `specvae.annotation.ranking.run_scoring`. Candidates
+    and fingerprints are held for a thousand queries at a time.
 
-    Parameters as in `rank_queries`, and three more. `listed_as` gives, by identifier of a query,
-    another query whose candidates it takes: one of the same feature, whose spectra must be
-    neighbours in `records`. For `rescore` see `EvidencePool.weigh`. `step_seconds` is about how
-    often outcomes are yielded; None where that does not matter.
+    Parameters
+    ----------
+    annotator
+        The model.
+    records
+        Queries, and what could not be read: see `read_queries`.
+    source
+        Where candidates come from.
+    wanted
+        Which queries are ranked.
+    listed_as
+        By identifier of a query, another query whose candidates it takes: one of the same feature,
+        whose spectra must be neighbours in `records`.
+    rescore
+        See `EvidencePool.weigh`.
+    step_seconds
+        About how often outcomes are yielded; None where that does not matter.
+    n_jobs
+        Processes that compute fingerprints; None for one per core.
+    progress
+        Where progress is shown.
     """
     progress = progress or Silence()
     sharing = listed_as or {}

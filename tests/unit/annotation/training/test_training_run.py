@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import ranking_examples
 import torch
 from annotation_examples import tiny_config, write_library
 
@@ -18,8 +19,6 @@ from specvae.annotation.library.tensors import FINGERPRINT, SPECTRUM
 from specvae.annotation.output.plots import plot_training
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
-from specvae.annotation.ranking.queries import QueryFilter
-from specvae.annotation.ranking.rank import rank_queries
 from specvae.annotation.ranking.result import Ranked
 from specvae.annotation.training import calibrate as calibration
 from specvae.annotation.training import inputs, record
@@ -178,9 +177,7 @@ def test_each_model_kind_trains_and_ranks(
     candidates.write_text("smiles\n" + "".join(f"{s}\n" for s in ALCOHOLS[:9]), encoding="utf-8")
     annotator = Annotator.load(files.output / "model.safetensors", "cpu")
     source = CandidateSource(candidates, annotator.layout, 1e9, ReadReport())
-    report = ReadReport()
-    queries = rank_queries(annotator, files.spectra[0], source, QueryFilter(), report, n_jobs=1)
-    ranked = list(queries)
+    ranked = ranking_examples.ranked(annotator, files.spectra[0], source)
     assert len(ranked) == 2 * len(ALCOHOLS)
     for query in ranked:
         assert isinstance(query, Ranked)

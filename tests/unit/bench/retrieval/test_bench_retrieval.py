@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ranking_examples
 from annotation_examples import tiny_annotator
 from numpy.typing import NDArray
 from retrieval_examples import ACETIC_ACID, ISOPROPANOL, PROPANOL, candidates, known, problem
@@ -19,7 +20,6 @@ from specvae.annotation.library.compounds import read_truth
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
-from specvae.annotation.ranking.rank import rank_queries
 from specvae.annotation.ranking.result import ListScores, Ranked
 from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.cli.console import Console
@@ -132,7 +132,7 @@ def test_queries_are_left_out_by_the_rule_of_annotate(tmp_path: Path) -> None:
     truth = dict.fromkeys(fields, str(listed.first_block[0]))
     problems, _ = read_problems(queries, truth, source, wanted, Console())
     annotator = tiny_annotator(("positive",))
-    ranked = rank_queries(annotator, queries, source, wanted, ReadReport(), n_jobs=1)
+    ranked = ranking_examples.ranked(annotator, queries, source, wanted)
     kept = [q for q in ranked if isinstance(q, Ranked) or not q.refusal.is_filter]
     assert [q.query_id for q in kept] == ["silent", "doubly", "third"]
     assert [p.spectrum.query_id for p in problems] == [q.query_id for q in kept]
@@ -189,9 +189,7 @@ def test_the_evidence_of_a_model_is_what_annotate_ranks_by(
         few / "candidates.csv", annotator.layout, 10.0, ReadReport(), n_jobs=1
     ) as source:
         problems, _ = read_problems(queries, truth, source, QueryFilter(), Console())
-        ranked = list(
-            rank_queries(annotator, queries, source, QueryFilter(), ReadReport(), n_jobs=1)
-        )
+        ranked = ranking_examples.ranked(annotator, queries, source)
     Comparison(problems, known(), 1, Console()).add_model("model", demo_model, "cpu")
     assert len(taken) == len(ranked) == 12
     for number, outcome in enumerate(ranked):
