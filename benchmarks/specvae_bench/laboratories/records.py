@@ -23,7 +23,7 @@ from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.files import atomic_path, sha256_of
 from specvae.molecules.cache import default_cache_directory
-from specvae.molecules.candidates import CandidateSet, read_candidates
+from specvae.molecules.candidates import CandidateSet, column_of, read_candidates
 from specvae.molecules.graph import GRAPH_VERSION
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.parsing import parse_together
@@ -270,12 +270,12 @@ def candidate_set(arrays: Mapping[str, NDArray[Any]]) -> CandidateSet:
     n = len(arrays["smiles"])
     query_id = arrays.get("query_id")
     return CandidateSet(
-        _objects(arrays["smiles"]),
+        column_of(arrays["smiles"].tolist()),
         arrays["mass"],
-        inchikey=_objects(arrays["block"]),
-        name=_objects([""] * n),
-        id=_objects([""] * n),
-        query_id=None if query_id is None else _objects(query_id),
+        inchikey=column_of(arrays["block"].tolist()),
+        name=column_of([""] * n),
+        id=column_of([""] * n),
+        query_id=None if query_id is None else column_of(query_id.tolist()),
     )
 
 
@@ -338,10 +338,3 @@ def group_of(spectrum: Spectrum, by: str) -> str:
         return "-".join(middle[:-1])
     letters = re.match(r"[A-Za-z_]+", first)
     return letters.group() if letters else ""
-
-
-def _objects(values: Iterable[str]) -> NDArray[np.object_]:
-    listed = [str(value) for value in values]
-    column = np.empty(len(listed), dtype=object)
-    column[:] = listed
-    return column

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,25 +21,33 @@ from specvae.molecules.structure_cache import StructureCache
 from specvae.report import ReadReport
 
 
-class StructureSource(Protocol):
+class StructureSource(ABC):
     """Structures that are found by mass, or by the queries that they are listed for."""
+
+    def __init__(self, structures: CandidateSet | CandidatePool) -> None:
+        self._structures = structures
 
     @property
     def listed(self) -> CandidateSet | None:
         """The structures if each is listed for a query; None where they are found by mass."""
+        return None
 
     def within(self, mass: float, ppm: float) -> CandidateSet:
         """Return the structures whose exact mass is at most `ppm` away from one, in Da."""
+        return self._structures.within(mass, ppm)
 
     def n_within(self, mass: float, ppm: float) -> int:
         """Return how many these are."""
+        return self._structures.n_within(mass, ppm)
 
     def nearest_ppm(self, mass: float, farthest: float = np.inf) -> float:
         """Return how far the nearest exact mass is from a mass, in ppm of it.
 
         Of those more than `farthest` ppm away, any may be taken for the nearest.
         """
+        return self._structures.nearest_ppm(mass)
 
+    @abstractmethod
     def has_cation(self, mz: float, ppm: float, *, is_needed: bool) -> bool:
         """Return whether a cation that is listed as such has an m/z.
 
@@ -50,12 +58,13 @@ class StructureSource(Protocol):
         self, sets: Sequence[CandidateSet], layout: FingerprintLayout
     ) -> list[NDArray[np.uint8]] | None:
         """Return fingerprints of some of the structures, None where they must be computed."""
+        return None
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (a table has nothing open)
         """Close what is open."""
 
 
-class TableSource:
+class TableSource(StructureSource):
     """The structures of a table, in memory.
 
     Parameters
@@ -86,6 +95,7 @@ class TableSource:
         screen: MassScreen | None,
     ) -> None:
         self._table = read_candidates(path, report, n_jobs, structures, screen)
+        super().__init__(self._table)
         # Rows that were not parsed have masses, too.
         self._left_out = screen if screen is not None and screen.n_left_out else None
         if not len(self._table) and self._left_out is None:
@@ -96,17 +106,9 @@ class TableSource:
         """See `StructureSource`."""
         return self._table if self._table.has_query_ids else None
 
-    def within(self, mass: float, ppm: float) -> CandidateSet:
-        """See `StructureSource`."""
-        return self._table.within(mass, ppm)
-
-    def n_within(self, mass: float, ppm: float) -> int:
-        """See `StructureSource`."""
-        return self._table.n_within(mass, ppm)
-
     def nearest_ppm(self, mass: float, farthest: float = np.inf) -> float:
         """See `StructureSource`; rows that were not parsed count too."""
-        nearest = self._table.nearest_ppm(mass) if len(self._table) else np.inf
+        nearest = super().nearest_ppm(mass) if len(self._table) else np.inf
         if self._left_out is None:
             return nearest
         # What is just beyond does not count as near.
@@ -116,23 +118,12 @@ class TableSource:
 
     def has_cation(self, mz: float, ppm: float, *, is_needed: bool) -> bool:
         """See `StructureSource`."""
-        if are_cations(self._table.within(mz, ppm)):
+        if are_cations(self.within(mz, ppm)):
             return True
         return self._left_out is not None and self._left_out.has_cation(mz, ppm)
 
-    def stored(
-        self,
-        sets: Sequence[CandidateSet],
-        layout: FingerprintLayout,
-    ) -> list[NDArray[np.uint8]] | None:
-        """See `StructureSource`: a table has none."""
-        return None
 
-    def close(self) -> None:
-        """See `StructureSource`: nothing is open."""
-
-
-class PoolSource:
+class PoolSource(StructureSource):
     """The structures of a pool, on disk.
 
     Parameters
@@ -150,32 +141,18 @@ class PoolSource:
         If the file cannot be used, or has other fingerprints.
     """
 
-    listed = None
-    """A pool lists its structures for no query."""
-
     def __init__(self, path: Path, layout: FingerprintLayout, report: ReadReport) -> None:
         self._pool = CandidatePool.open(path, layout)
+        super().__init__(self._pool)
         self._layout = layout
         if not self._pool.is_current:
             report.note("pool of an earlier version, whose structures may differ: build it again")
         if not self._pool.has_checksums:
             report.note("pool without checksums, whose damage is not noticed: build it again")
 
-    def within(self, mass: float, ppm: float) -> CandidateSet:
-        """See `StructureSource`."""
-        return self._pool.within(mass, ppm)
-
-    def n_within(self, mass: float, ppm: float) -> int:
-        """See `StructureSource`."""
-        return self._pool.n_within(mass, ppm)
-
-    def nearest_ppm(self, mass: float, farthest: float = np.inf) -> float:
-        """See `StructureSource`."""
-        return self._pool.nearest_ppm(mass)
-
     def has_cation(self, mz: float, ppm: float, *, is_needed: bool) -> bool:
         """See `StructureSource`."""
-        return is_needed and are_cations(self._pool.within(mz, ppm))
+        return is_needed and are_cations(self.within(mz, ppm))
 
     def stored(
         self, sets: Sequence[CandidateSet], layout: FingerprintLayout
