@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,22 +32,13 @@ from specvae.molecules.graph import (
 )
 from specvae.molecules.molecule import Molecule
 
+_Number = TypeVar("_Number", bound=np.generic)
+
 N_STEPS = 3
 N_FRAGMENTS = 2000
 
 N_DESCRIPTORS = 4 * len(ATOM_CLASSES) + len(BOND_CLASSES) + 14
 """Number of columns of `FragmentTable.descriptors`."""
-
-
-class _Sums(NamedTuple):
-    """Columns of a `FragmentTable` that follow from its sets of atoms."""
-
-    masses: NDArray[np.float64]
-    cuts: NDArray[np.uint8]
-    energies: NDArray[np.float32]
-    n_atoms: NDArray[np.int16]
-    n_hydrogens: NDArray[np.int16]
-    valences: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,38 +117,32 @@ class FragmentTable:
         """The graph with the order of its atoms."""
         return OrderedGraph(self.atom_order, self.graph)
 
-    @property
+    @cached_property
     def masses(self) -> NDArray[np.float64]:
         """Masses in Da with the atoms' hydrogens in the molecule, float64 (n_fragments,)."""
-        return self._sums.masses
+        atoms, masses, _ = self.graph
+        found = self._member.astype(np.float64) @ (masses + atoms[:, HYDROGENS] * HYDROGEN_MASS)
+        # Rounded, so that the order of summation cannot tell equal compositions apart.
+        return _fixed(np.round(found, 7))
 
-    @property
-    def cuts(self) -> NDArray[np.uint8]:
-        """Numbers of bonds cut, uint8 (n_fragments,)."""
-        return self._sums.cuts
-
-    @property
+    @cached_property
     def energies(self) -> NDArray[np.float32]:
         """Sums of the mean enthalpies of the bonds cut, kJ/mol, float32 (n_fragments,)."""
-        return self._sums.energies
+        enthalpies = self.graph.bonds[:, ENTHALPY].astype(np.float64)
+        return _fixed((self._cut @ enthalpies).astype(np.float32))
 
-    @property
-    def n_atoms(self) -> NDArray[np.int16]:
-        """Heavy atoms, int16 (n_fragments,)."""
-        return self._sums.n_atoms
-
-    @property
+    @cached_property
     def n_hydrogens(self) -> NDArray[np.int16]:
         """Hydrogens, int16 (n_fragments,)."""
-        return self._sums.n_hydrogens
+        return _fixed((self._member @ self.graph.atoms[:, HYDROGENS]).astype(np.int16))
 
-    @property
+    @cached_property
     def valences(self) -> NDArray[np.uint8]:
         """Sums of the orders of the bonds cut, uint8 (n_fragments,).
 
         Aromatic bonds count as in one Kekule structure. Hydrogens beyond this number find no place.
         """
-        return self._sums.valences
+        return _fixed((self._cut @ self.graph.bonds[:, ORDER]).astype(np.uint8))
 
     def descriptors(self) -> NDArray[np.float32]:
         """Describe the fragments by numbers, float32 (n_fragments, N_DESCRIPTORS).
@@ -172,14 +157,14 @@ class FragmentTable:
         this table.
         """
         atoms, bonds = self.graph.atoms, self.graph.bonds
-        member, cut, sums = self._member, self._cut, self._sums
+        member, cut, hydrogens = self._member, self._cut, self.n_hydrogens
         of_class = np.eye(len(ATOM_CLASSES))[atoms[:, ATOM_CLASS]]
         ends = [(bonds[:, k], of_class[bonds[:, 1 - k]]) for k in range(2)]
         n_atoms = len(atoms)
         kept = member @ of_class
-        hydrogens = sums.n_hydrogens
+        n_kept = member.sum(axis=1)
         inner = (member[:, bonds[:, 0]] & member[:, bonds[:, 1]]).sum(axis=1)
-        lost = n_atoms - sums.n_atoms
+        lost = n_atoms - n_kept
         columns = [
             sum((cut & ~member[:, end]) @ other for end, other in ends),
             sum((cut & member[:, end]) @ other for end, other in ends),
@@ -188,12 +173,12 @@ class FragmentTable:
             np.log1p(of_class.sum(axis=0) - kept),
             np.log1p(hydrogens),
             np.log1p(atoms[:, HYDROGENS].sum() - hydrogens),
-            sums.n_atoms / n_atoms,
-            inner - sums.n_atoms + 1,
+            n_kept / n_atoms,
+            inner - n_kept + 1,
             *(self.steps == step for step in (1, 2)),
             self.steps >= 3,
-            sums.valences,
-            sums.valences % 2,
+            self.valences,
+            self.valences % 2,
             member @ atoms[:, CHARGE],
             *(lost == n for n in (1, 2, 3)),
             np.full(len(self), np.log(n_atoms)),
@@ -226,19 +211,8 @@ class FragmentTable:
         bonds = self.graph.bonds
         return np.asarray(self._member[:, bonds[:, 0]] != self._member[:, bonds[:, 1]])
 
-    @cached_property
-    def _sums(self) -> _Sums:
-        atoms, masses, bonds = self.graph
-        member, cut = self._member, self._cut
-        sums = _Sums(
-            # Rounded, so that the order of summation cannot tell equal compositions apart.
-            np.round(member.astype(np.float64) @ (masses + atoms[:, HYDROGENS] * HYDROGEN_MASS), 7),
-            cut.sum(axis=1).astype(np.uint8),
-            (cut @ bonds[:, ENTHALPY].astype(np.float64)).astype(np.float32),
-            member.sum(axis=1).astype(np.int16),
-            (member @ atoms[:, HYDROGENS]).astype(np.int16),
-            (cut @ bonds[:, ORDER]).astype(np.uint8),
-        )
-        for column in sums:
-            column.setflags(write=False)
-        return sums
+
+def _fixed(column: NDArray[_Number]) -> NDArray[_Number]:
+    """Return a column that cannot be changed, as many share it."""
+    column.setflags(write=False)
+    return column

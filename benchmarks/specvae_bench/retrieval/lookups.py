@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex, Neighbours
+from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.votes import AnalogueRule, analogue_scores
 from specvae.annotation.library.library import Library
@@ -25,6 +26,21 @@ RULES = {
 N_NEAREST = max(rule.n_nearest for rule in RULES.values())
 # A batch of queries against a library of 100,000 spectra takes some 200 MB.
 _QUERIES_AT_ONCE = 256
+
+
+class Neighbours(NamedTuple):
+    """The library compounds with the most similar spectra to each query, the nearest first.
+
+    Parameters
+    ----------
+    compound
+        int64 (n_queries, k): indices into the library's molecules.
+    cosine
+        float32 (n_queries, k): from 0 to 1, descending.
+    """
+
+    compound: NDArray[np.int64]
+    cosine: NDArray[np.float32]
 
 
 def add_random(comparison: Comparison, options: Options) -> None:
@@ -48,11 +64,13 @@ def add_analogues(comparison: Comparison, options: Options) -> None:
     start = time.perf_counter()
     index = AnalogueIndex(ANALOGUE_BINS.encode_many(known.records), known.compound, ANALOGUE_BINS)
     n = len(comparison.problems)
-    nearest = index.nearest(
-        comparison.queries,
-        N_NEAREST,
-        lambda done: comparison.console.progress("looking for analogues", done, n),
-    )
+
+    def cosines() -> Iterator[NDArray[np.float32]]:
+        for n_done, of_query in enumerate(index.cosines(comparison.queries), start=1):
+            comparison.console.progress("looking for analogues", n_done, n)
+            yield of_query
+
+    nearest = _nearest(cosines(), index.compounds, n)
     seconds = time.perf_counter() - start
     comparison.steps["looking for analogues"] = round(seconds, 2)
     for layout in LAYOUTS:
@@ -98,20 +116,28 @@ def matchms_neighbours(
     """
     similarity = PeerSimilarity(score_type, matching_mode)
 
-    def rows() -> Iterator[NDArray[np.float64]]:
+    def likeness() -> Iterator[NDArray[np.float64]]:
         library = similarity.converted(known.records)
         for start in range(0, len(queries), _QUERIES_AT_ONCE):
             batch = similarity.converted(queries[start : start + _QUERIES_AT_ONCE])
-            yield from similarity.matrix(batch, library)
+            for row in similarity.matrix(batch, library):
+                yield best_of_compounds(known.compound, row)
 
-    k = min(N_NEAREST, len(known.molecules))
-    compound = np.empty((len(queries), k), dtype=np.int64)
-    likeness = np.empty((len(queries), k), dtype=np.float32)
-    for i, row in enumerate(rows()):
-        best = best_of_compounds(known.compound, row)
-        compound[i] = np.argsort(-best, kind="stable")[:k]
-        likeness[i] = np.clip(best[compound[i]], 0.0, 1.0)
-    return Neighbours(compound, likeness)
+    return _nearest(likeness(), np.arange(len(known.molecules)), len(queries))
+
+
+def _nearest(
+    likeness: Iterable[NDArray[np.floating]], compounds: NDArray[np.int64], n_queries: int
+) -> Neighbours:
+    """Return the nearest `compounds` by how like each query they are, (n_compounds,) for each."""
+    k = min(N_NEAREST, len(compounds))
+    compound = np.empty((n_queries, k), dtype=np.int64)
+    cosine = np.empty((n_queries, k), dtype=np.float32)
+    for i, of_query in enumerate(likeness):
+        nearest = np.argsort(-of_query, kind="stable")[:k]
+        compound[i] = compounds[nearest]
+        cosine[i] = np.clip(of_query[nearest], 0.0, 1.0)
+    return Neighbours(compound, cosine)
 
 
 def best_of_compounds(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.low_resolution import PeakLists, nominal_cosines
 from specvae.annotation.evidence.other_mode import SIGNS
-from specvae.annotation.evidence.votes import AnalogueRule
 from specvae.annotation.library.labels import SpectrumLabel, labels_of, text_of
 from specvae.errors import InputError
 from specvae.spectra.adducts import Adduct, parse_adduct
@@ -38,21 +37,6 @@ ANALOGUE_BINS = BinLayout(
 
 # Low peaks tell as much about a structure as high ones, so the compression is strong.
 INTENSITY_POWER = 0.25
-
-
-class Neighbours(NamedTuple):
-    """The library compounds with the most similar spectra to each query, the nearest first.
-
-    Parameters
-    ----------
-    compound
-        int64 (n_queries, k): indices into the library's molecules.
-    cosine
-        float32 (n_queries, k): from 0 to 1, descending.
-    """
-
-    compound: NDArray[np.int64]
-    cosine: NDArray[np.float32]
 
 
 class Likeness(NamedTuple):
@@ -291,58 +275,21 @@ class AnalogueIndex:
         return self._n_rows
 
     @property
-    def n_compounds(self) -> int:
-        """Number of compounds."""
-        return len(self._compound)
-
-    def nearest(
-        self,
-        spectra: Sequence[Spectrum],
-        n_nearest: int = AnalogueRule.n_nearest,
-        on_query: Callable[[int], None] | None = None,
-    ) -> Neighbours:
-        """Return the compounds whose best spectrum is most similar to each query.
-
-        The similarity is the cosine of the angle between two spectra, both as vectors of
-        ``(summed intensity of the bin) ** INTENSITY_POWER`` over peaks and neutral losses. Ties
-        are in the order of the library. A query that shares no bin with a spectrum has a cosine of
-        0 with it.
-
-        Parameters
-        ----------
-        spectra
-            The queries.
-        n_nearest
-            At most so many compounds of each; all if there are fewer.
-        on_query
-            Called with the number of queries done.
-        """
-        k = min(n_nearest, self.n_compounds)
-        compound = np.empty((len(spectra), k), dtype=np.int64)
-        cosine = np.empty((len(spectra), k), dtype=np.float32)
-        for i, best in enumerate(self.cosines(spectra)):
-            nearest = np.argsort(-best, kind="stable")[:k]
-            compound[i] = self._compound[nearest]
-            cosine[i] = best[nearest]
-            if on_query is not None:
-                on_query(i + 1)
-        return Neighbours(compound, cosine)
-
-    @property
     def compounds(self) -> NDArray[np.int64]:
         """The library's numbers of the compounds (n_compounds,), ascending."""
         return self._compound
 
     def cosines(self, spectra: Sequence[Spectrum]) -> Iterator[NDArray[np.float32]]:
-        """Yield each query's similarity to every compound, in the order of `compounds`.
+        """Yield the similarity of each compound's best spectrum to each query, as `compounds` are.
 
-        See `nearest` for its definition.
+        It is the cosine of the angle between two spectra, both as vectors of ``(summed intensity of
+        the bin) ** INTENSITY_POWER`` over peaks and neutral losses; 0 where they share no bin.
         """
         for likeness in self._likeness_of_many(spectra):
             yield likeness.compounds
 
     def likeness(self, spectrum: Spectrum) -> Likeness:
-        """Return the similarity of each compound and each spectrum to a query; see `nearest`."""
+        """Return the similarity of each compound and each spectrum to a query; see `cosines`."""
         return next(self._likeness_of_many([spectrum]))
 
     def no_likeness(self) -> Likeness:
@@ -481,7 +428,7 @@ class AnalogueIndex:
 
     def measured_as(self, ion: Adduct) -> NDArray[np.bool_]:
         """Return which compounds have a spectrum of this ion species, (n_compounds,)."""
-        has_spectrum = np.zeros(self.n_compounds, np.bool_)
+        has_spectrum = np.zeros(len(self._compound), np.bool_)
         rows = self._rows_by_species.get(ion.name, np.empty(0, np.intp))
         if self._hidden is not None:
             rows = rows[~self._hidden[rows]]

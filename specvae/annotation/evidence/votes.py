@@ -102,7 +102,7 @@ def analogue_scores(
     Parameters
     ----------
     cosines
-        float32 (k,), a row of `Neighbours.cosine`; k may exceed what the rule uses.
+        float32 (k,), descending; k may exceed what the rule uses.
     analogues
         Packed fingerprints of the same compounds, uint8 (k, n_bytes).
     candidates

@@ -175,7 +175,6 @@ def test_ethanol_by_hand() -> None:
     assert set(by_atoms) == {(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)}
     middle, ethyl = by_atoms[1,], by_atoms[0, 1]
     assert table.steps[[middle, ethyl]].tolist() == [2, 1]
-    assert table.cuts[[middle, ethyl]].tolist() == [2, 1]
     assert table.energies[[middle, ethyl]].tolist() == [346 + 358, 358]
     assert table.n_hydrogens[[middle, ethyl]].tolist() == [2, 5]
     assert table.masses[by_atoms[1, 2]] == pytest.approx(carbon + oxygen + 3 * hydrogen, abs=1e-6)

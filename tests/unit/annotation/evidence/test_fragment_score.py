@@ -50,7 +50,8 @@ def peaks(*mz: float, sign: int = 1, precursor_mz: float | None = None) -> Peaks
 
 def simulated(table: FragmentTable) -> Peaks:
     """Return a spectrum of all that breaks off at one bond outside rings, the charge kept."""
-    broken = table.masses[(table.cuts == 1) & (table.n_atoms > 2)]
+    is_large = np.array([len(table.atom_indices(f)) > 2 for f in range(len(table))])
+    broken = table.masses[(table.valences == 1) & is_large]
     mz = np.unique(np.round(broken - ELECTRON_MASS, 5))
     return peaks(*mz.tolist(), precursor_mz=float(table.masses[0]) + HYDROGEN)
 
