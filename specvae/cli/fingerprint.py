@@ -64,7 +64,7 @@ def fingerprint(
 
     from specvae.errors import InputError
     from specvae.files import atomic_path
-    from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout, unpack
+    from specvae.molecules.fingerprint import cached_fingerprints, get_layout, unpack
     from specvae.molecules.structures import read_molecules
     from specvae.report import ReadReport
 
@@ -74,13 +74,7 @@ def fingerprint(
     found = list(read_molecules(molecules, report))
     if not found:
         raise InputError(f"{molecules}: no usable molecule ({report.nothing_read('molecules')})")
-    packed = fingerprints(
-        [molecule for _, molecule in found],
-        layout,
-        FingerprintCache(),
-        jobs,
-        lambda done, total: console.progress("computing fingerprints", done, total),
-    )
+    packed = cached_fingerprints([molecule for _, molecule in found], layout, jobs, console)
     if output is not None and kind != "csv":
         import h5py
 

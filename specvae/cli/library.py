@@ -102,18 +102,14 @@ def structures(spectra: tuple[Path, ...], output: Path, strict: bool) -> None:
         raise click.UsageError(f"{output}: wanted a name that ends in .csv")
 
     from specvae.annotation.library.filter import SpectrumFilter
-    from specvae.annotation.library.pairs import read_many, usable_pairs
+    from specvae.annotation.library.pairs import read_pairs
     from specvae.report import ReadReport
 
     console, report = Console(), ReadReport(strict=strict)
     compounds: dict[str, tuple[str, str, str]] = {}
     n_kept = 0
-    for spectrum, molecule in usable_pairs(
-        read_many(spectra, report),
-        SpectrumFilter(),
-        report,
-        lambda n: console.progress("reading", n),
-    ):
+    pairs = read_pairs(spectra, SpectrumFilter(), report, console, "reading")
+    for spectrum, molecule in pairs:
         n_kept += 1
         row = (molecule.smiles, molecule.inchikey, spectrum.name or "")
         if not compounds.setdefault(molecule.first_block, row)[2]:

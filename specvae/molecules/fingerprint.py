@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib import resources
 from itertools import groupby
 
@@ -24,12 +24,14 @@ from specvae.molecules.standard import STANDARD_VERSION
 from specvae.molecules.substructure import SubstructureMatcher
 from specvae.molecules.topology import Topologies
 from specvae.molecules.workers import processes, usable_cores
+from specvae.progress import Progress
 
 __all__ = [
     "LAYOUT_NAMES",
     "FingerprintCache",
     "FingerprintLayout",
     "all_fingerprints",
+    "cached_fingerprints",
     "compute_all",
     "fingerprints",
     "get_layout",
@@ -322,6 +324,17 @@ def fingerprints(
         Shape (len(molecules), layout.n_bytes), see `FingerprintLayout.compute`.
     """
     return all_fingerprints(molecules, [layout], cache, n_jobs, progress)[0]
+
+
+def cached_fingerprints(
+    molecules: Sequence[str | Molecule],
+    layout: FingerprintLayout,
+    n_jobs: int | None,
+    progress: Progress,
+) -> NDArray[np.uint8]:
+    """Return what `fingerprints` does, with the user's cache, and show the progress."""
+    show = partial(progress.progress, "computing fingerprints")
+    return fingerprints(molecules, layout, FingerprintCache(), n_jobs, show)
 
 
 def all_fingerprints(

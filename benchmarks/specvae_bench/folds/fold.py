@@ -13,6 +13,7 @@ from typing import Any
 from specvae.annotation.library.compounds import read_excluded, read_truth
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.library.library import Library
+from specvae.annotation.library.pairs import read_pairs
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.cli.console import Console
@@ -22,7 +23,6 @@ from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
 from specvae_bench.files import digests
 from specvae_bench.folds.contest import Challenges, prepare
-from specvae_bench.folds.known import read_known
 from specvae_bench.folds.options import FoldFiles
 from specvae_bench.retrieval.comparison import Problem, read_problems, say_skipped
 from specvae_bench.retrieval.methods import LAYOUTS
@@ -81,7 +81,11 @@ def read_fold(files: FoldFiles, output: Path, console: Console) -> Fold:
     )
     report = ReadReport()
     start = time.perf_counter()
-    known = read_known(files.spectra, wanted, report, console)
+    pairs = read_pairs(files.spectra, wanted, report, console)
+    known = Library.from_pairs(pairs, keep_records=True)
+    console.log(f"library: {report.summary()}")
+    if not len(known):
+        raise InputError(f"{files.spectra[0]}: no library spectrum is left ({report.summary()})")
     seconds = time.perf_counter() - start
     described = {
         "fold": _described_fold(challenges, len(problems), len(missing)),

@@ -14,7 +14,7 @@ import numpy as np
 
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.folds import fold_of
-from specvae.annotation.library.pairs import read_many, usable_pairs
+from specvae.annotation.library.pairs import read_pairs
 from specvae.errors import InputError
 from specvae.files import atomic_text, sha256_of
 from specvae.molecules.candidates import read_candidates
@@ -71,9 +71,7 @@ def hold_out(
     measured: dict[str, list[Spectrum]] = {}
     n_spectra: Counter[str] = Counter()
     wanted = replace(wanted, precursor_of_structure=False)  # that of a query was measured
-    for spectrum, molecule in usable_pairs(
-        read_many(paths, report), wanted, report, lambda n: progress.progress("reading", n)
-    ):
+    for spectrum, molecule in read_pairs(paths, wanted, report, progress, "reading"):
         block = molecule.first_block
         if contaminated:
             measured.setdefault(block, []).append(spectrum)

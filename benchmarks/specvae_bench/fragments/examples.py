@@ -13,7 +13,7 @@ from specvae.annotation.evidence.fragment_lists import FragmentList
 from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.folds import fold_of
-from specvae.annotation.library.pairs import read_many, usable_pairs
+from specvae.annotation.library.pairs import read_pairs
 from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.molecules.candidate_pool import CandidatePool
@@ -112,9 +112,7 @@ def read_measurements(
     report = ReadReport()
     found: dict[tuple[str, str], list[Spectrum]] = {}
     molecules = {}
-    for spectrum, molecule in usable_pairs(
-        read_many(spectra, report), wanted, report, lambda n: console.progress("reading", n)
-    ):
+    for spectrum, molecule in read_pairs(spectra, wanted, report, console, "reading"):
         peaks = Peaks.of(spectrum)
         if peaks.n_metals:  # the score is of ions without a metal, and others follow from these
             continue

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from specvae.annotation.library.compounds import read_excluded
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.library.library import Library
-from specvae.annotation.library.pairs import read_many
+from specvae.annotation.library.pairs import read_pairs
 from specvae.annotation.library.tensors import sparse_rows
 from specvae.annotation.training.networks import (
     bin_layout,
@@ -32,9 +32,8 @@ from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.files import sha256_of
 from specvae.molecules.fingerprint import (
-    FingerprintCache,
     FingerprintLayout,
-    fingerprints,
+    cached_fingerprints,
     get_layout,
 )
 from specvae.report import ReadReport
@@ -91,12 +90,8 @@ def prepare(
         excluded=read_excluded(kept_out),
     )
     library = _read_library(spectra, bins, wanted, console)
-    packed = fingerprints(
-        [molecule.smiles for molecule in library.molecules],
-        layout,
-        FingerprintCache(),
-        progress=lambda done, total: console.progress("computing fingerprints", done, total),
-    )
+    smiles = [molecule.smiles for molecule in library.molecules]
+    packed = cached_fingerprints(smiles, layout, None, console)
     train, val = _training_and_validation(library)
     if not len(val) or not len(train):
         raise InputError(f"{spectra[0]}: too few compounds for a training and a validation fold")
@@ -128,13 +123,8 @@ def _read_library(
     paths: Sequence[Path], bins: BinLayout, wanted: SpectrumFilter, console: Console
 ) -> Library:
     report = ReadReport()
-    library = Library.from_spectra(
-        read_many(paths, report),
-        bins,
-        report,
-        wanted,
-        lambda n: console.progress("reading spectra", n),
-    )
+    pairs = read_pairs(paths, wanted, report, console, "reading spectra")
+    library = Library.from_pairs(pairs, bins)
     console.log(report.kept(len(library), len(library.molecules)))
     if not len(library):
         raise InputError(f"{paths[0]}: no spectrum to learn from ({report.summary()})")

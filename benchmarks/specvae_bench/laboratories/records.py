@@ -18,7 +18,7 @@ from rdkit import rdBase
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.library.filter import SpectrumFilter
-from specvae.annotation.library.pairs import read_many, usable_pairs
+from specvae.annotation.library.pairs import read_pairs
 from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.files import atomic_path, sha256_of
@@ -162,12 +162,8 @@ def read_records(paths: Sequence[Path], by: str, console: Console) -> Records:
 
     def build() -> Mapping[str, NDArray[Any]]:
         report = ReadReport()
-        pairs = usable_pairs(
-            read_many(paths, report),
-            SpectrumFilter(precursor_of_structure=False),  # the queries' was measured
-            report,
-            lambda n: console.progress("reading the library", n),
-        )
+        wanted = SpectrumFilter(precursor_of_structure=False)  # the queries' was measured
+        pairs = read_pairs(paths, wanted, report, console)
         rows: dict[str, list[Any]] = {field.name: [] for field in fields(Records)}
         rows["offsets"].append(0)
         index: dict[str, int] = {}

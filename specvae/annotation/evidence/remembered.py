@@ -23,10 +23,10 @@ from specvae.annotation.evidence.other_mode import SIGNS
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.labels import SpectrumLabel, labels_of, text_of
 from specvae.annotation.library.library import Library
-from specvae.annotation.library.pairs import read_many, usable_pairs
+from specvae.annotation.library.pairs import read_pairs
 from specvae.errors import ConfigError, InputError
 from specvae.files import atomic_path, sha256_of
-from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
+from specvae.molecules.fingerprint import cached_fingerprints, get_layout
 from specvae.molecules.hdf5 import written_hdf5
 from specvae.molecules.standard import STANDARD_VERSION
 from specvae.progress import Progress, Silence
@@ -144,24 +144,14 @@ class RememberedSpectra:
         """
         progress = progress or Silence()
         listed = list(paths)
-        pairs = usable_pairs(
-            read_many(listed, report),
-            wanted or SpectrumFilter(),
-            report,
-            lambda n: progress.progress("reading the library", n),
-        )
+        pairs = read_pairs(listed, wanted or SpectrumFilter(), report, progress)
         library = Library.from_pairs(pairs, peaks=bins)
         if not len(library):
             raise InputError(
                 f"{', '.join(map(str, listed))}: no usable spectrum ({report.nothing_read()})"
             )
-        packed = fingerprints(
-            library.molecules,
-            get_layout(ANALOGUE_FINGERPRINT),
-            FingerprintCache(),
-            n_jobs,
-            lambda done, total: progress.progress("computing fingerprints", done, total),
-        )
+        layout = get_layout(ANALOGUE_FINGERPRINT)
+        packed = cached_fingerprints(library.molecules, layout, n_jobs, progress)
         return cls.from_library(library, np.arange(len(library)), packed, bins)
 
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -70,7 +70,6 @@ class Library:
         layout: BinLayout,
         report: ReadReport,
         wanted: SpectrumFilter | None = None,
-        on_spectrum: Callable[[int], None] | None = None,
         peaks: BinLayout | None = None,
     ) -> Library:
         """Encode the spectra that pass the filter and whose structure can be parsed.
@@ -88,12 +87,10 @@ class Library:
             Where skipped spectra are counted.
         wanted
             The filter; None lets every MS2 spectrum with a fitting structure pass.
-        on_spectrum
-            Called with the number of spectra seen.
         peaks
             Layout of `Library.peaks`; None for none.
         """
-        pairs = usable_pairs(spectra, wanted or SpectrumFilter(), report, on_spectrum)
+        pairs = usable_pairs(spectra, wanted or SpectrumFilter(), report)
         return cls.from_pairs(pairs, layout, peaks)
 
     @classmethod

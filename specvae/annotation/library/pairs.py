@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from specvae.annotation.library.query import ELECTRON_IONISATION, is_of_electron
 from specvae.errors import StructureError
 from specvae.molecules.molecule import Molecule, blocks_of_inchi, parse_molecule
 from specvae.molecules.standard import INCHI_INSTEAD
+from specvae.progress import Progress
 from specvae.report import ReadReport, Reason
 from specvae.sources import require_distinct
 from specvae.spectra.adducts import default_adduct, ion_of_cation
@@ -43,17 +44,29 @@ def read_many(paths: Iterable[Path], report: ReadReport) -> Iterator[Spectrum]:
         yield from read_spectra(path, report)
 
 
-def usable_pairs(
-    spectra: Iterable[Spectrum],
+def read_pairs(
+    paths: Iterable[Path],
     wanted: SpectrumFilter,
     report: ReadReport,
-    on_spectrum: Callable[[int], None] | None = None,
+    progress: Progress,
+    stage: str = "reading the library",
+) -> Iterator[tuple[Spectrum, Molecule]]:
+    """Yield the `usable_pairs` of several files; `stage` is what their reading is called."""
+
+    def read() -> Iterator[Spectrum]:
+        for n_read, spectrum in enumerate(read_many(paths, report), start=1):
+            progress.progress(stage, n_read)
+            yield spectrum
+
+    return usable_pairs(read(), wanted, report)
+
+
+def usable_pairs(
+    spectra: Iterable[Spectrum], wanted: SpectrumFilter, report: ReadReport
 ) -> Iterator[tuple[Spectrum, Molecule]]:
     """Yield the spectra that pass the filter with their molecules; count the others."""
     parse = StructureParser(report)
-    for n_seen, spectrum in enumerate(spectra, start=1):
-        if on_spectrum is not None:
-            on_spectrum(n_seen)
+    for spectrum in spectra:
         completed, molecule, rejected = _paired(spectrum, wanted, parse, report)
         if molecule is not None and rejected is None:
             if is_tentative(completed):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,15 @@ from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.library.compounds import read_excluded, unread_exclusions
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.library.library import Library, encode_unpaired_spectra, reject_compound
-from specvae.annotation.library.pairs import read_many
+from specvae.annotation.library.pairs import read_many, read_pairs
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.training.calibrate import PPM
 from specvae.annotation.training.run_files import TrainFiles, require_files
 from specvae.annotation.training.settings import TrainConfig
 from specvae.errors import ConfigError, InputError
 from specvae.molecules.candidate_pool import CandidatePool
-from specvae.molecules.fingerprint import FingerprintCache, FingerprintLayout, fingerprints
-from specvae.molecules.molecule import Molecule, blocks_of_salt
+from specvae.molecules.fingerprint import FingerprintLayout, cached_fingerprints
+from specvae.molecules.molecule import blocks_of_salt
 from specvae.molecules.structures import read_molecules, read_rows
 from specvae.progress import Progress
 from specvae.report import ReadReport
@@ -165,14 +165,8 @@ def read_library(
     InputError
         If a file cannot be used, or none of them has a spectrum to learn from.
     """
-    library = Library.from_spectra(
-        read_many(files.spectra, report),
-        bins,
-        report,
-        wanted,
-        lambda n: progress.progress("reading spectra", n),
-        ANALOGUE_BINS if config.evidence.library else None,
-    )
+    pairs = read_pairs(files.spectra, wanted, report, progress, "reading spectra")
+    library = Library.from_pairs(pairs, bins, ANALOGUE_BINS if config.evidence.library else None)
     if not len(library):
         names = ", ".join(str(path) for path in files.spectra)
         raise InputError(f"{names}: no spectrum to learn from ({report.summary()})")
@@ -247,7 +241,7 @@ def read_unpaired_molecules(
                 molecules.append(molecule)
             else:
                 report.skip(str(path), 0, name, *rejected)
-        parts.append(compute_fingerprints(molecules, layout, n_jobs, progress))
+        parts.append(cached_fingerprints(molecules, layout, n_jobs, progress))
     found = np.concatenate(parts)
     if files.unpaired_molecules and not len(found):
         _refuse_unpaired(files.unpaired_molecules, "structure", report, n_skipped)
@@ -261,22 +255,6 @@ def _refuse_unpaired(
     causes = ", ".join(f"{reason} {n:,}" for reason, n in skips.counts.most_common())
     names = ", ".join(str(path) for path in paths)
     raise InputError(f"{names}: no {noun} to learn from is left ({causes or 'none was read'})")
-
-
-def compute_fingerprints(
-    molecules: Sequence[Molecule],
-    layout: FingerprintLayout,
-    n_jobs: int | None,
-    progress: Progress,
-) -> NDArray[np.uint8]:
-    """Return packed fingerprints, uint8 (n, n_bytes), using the cache."""
-    return fingerprints(
-        molecules,
-        layout,
-        FingerprintCache(),
-        n_jobs,
-        lambda done, total: progress.progress("computing fingerprints", done, total),
-    )
 
 
 def _pool_fingerprints(

@@ -31,7 +31,7 @@ from specvae.annotation.library.header import (
     ValidationFigures,
 )
 from specvae.annotation.library.library import Library
-from specvae.annotation.library.pairs import read_many, usable_pairs
+from specvae.annotation.library.pairs import read_pairs
 from specvae.annotation.output.plots import plot_training
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
@@ -45,7 +45,6 @@ from specvae.annotation.training.calibrate import (
 from specvae.annotation.training.inputs import (
     TrainInputs,
     choose_folds,
-    compute_fingerprints,
     read_library,
     read_spectrum_filter,
     read_unpaired_molecules,
@@ -90,7 +89,7 @@ from specvae.counting import counted
 from specvae.errors import Interrupted, SpecvaeError, TrainingError
 from specvae.files import exclusive
 from specvae.interruption import STOPPING, interruptible
-from specvae.molecules.fingerprint import FingerprintLayout, get_layout
+from specvae.molecules.fingerprint import FingerprintLayout, cached_fingerprints, get_layout
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
 from specvae.settings import from_json
@@ -311,7 +310,7 @@ class _Run:
         return TrainInputs(library, folds, rows, packed, unpaired_spectra, unpaired_packed, wanted)
 
     def _fingerprints(self, library: Library, layout: FingerprintLayout) -> NDArray[np.uint8]:
-        return compute_fingerprints(library.molecules, layout, self.n_jobs, self.progress)
+        return cached_fingerprints(library.molecules, layout, self.n_jobs, self.progress)
 
     def fit(self, inputs: TrainInputs, state: StateFile, resume: bool) -> _TrainedModel:
         """Train the model on what was read.
@@ -579,7 +578,7 @@ def _spectra_of(
     report = ReadReport()
     found = [
         (spectrum, molecule.first_block)
-        for spectrum, molecule in usable_pairs(read_many(files.spectra, report), wanted, report)
+        for spectrum, molecule in read_pairs(files.spectra, wanted, report, Silence())
         if molecule.first_block in blocks
     ]
     number = {block: i for i, block in enumerate(sorted(blocks))}

@@ -162,7 +162,7 @@ def test_a_file_is_read_once(library: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def fail(*_: object) -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(records_module, "read_many", fail)
+    monkeypatch.setattr(records_module, "read_pairs", fail)
     again = read_records([library], LABORATORY, Console())
     assert again.query_id.tolist() == first.query_id.tolist()
     assert np.array_equal(again.mz, first.mz)
