@@ -53,8 +53,10 @@ def _remove_temporary_folders() -> None:
         remove_temporary_folder(folder)
 
 
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""Numbers of the errors of a full disk, or of a file that may be no larger."""
+
 # HDF5 puts the error of the system into a text of its own, and h5py raises it as this or that.
-_NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _HDF5_CAUSE = re.compile(r"errno = (\d+), error message = '([^']*)'")
 
 
@@ -143,7 +145,7 @@ def naming_full_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None and error.errno in _NO_ROOM:
+        if error.filename is None and error.errno in NO_ROOM:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from specvae.cli.address_space import require_address_space
 from specvae.errors import nearest
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -78,6 +79,11 @@ class Command(click.Command):
             name = arg.partition("=")[0]
             if name not in known and f"-{name}" in known and len(name) > 2:
                 raise click.UsageError(f"No such option {name!r}. Did you mean '-{name}'?", ctx)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        """Run the command, if its libraries can be loaded."""
+        require_address_space(" ".join(ctx.command_path.split()[1:2]))
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section for each group of options, or one list if there are few."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import importlib
 import logging
@@ -20,6 +21,7 @@ from specvae import __version__
 from specvae.cli.console import escaped_line, open_closed_streams, use_utf8
 from specvae.cli.help import Group
 from specvae.errors import Interrupted, SpecvaeError
+from specvae.files import NO_ROOM
 from specvae.interruption import ending_by_signals, is_interrupt
 from specvae.sources import with_sources
 
@@ -254,6 +256,8 @@ def _code_of_failure(error: Exception, received: Sequence[int]) -> int | None:
     if error.strerror is None:
         return None
     where = "" if error.filename is None else f"{error.filename}: "
+    if error.filename is None and error.errno in _CANNOT_WRITE:
+        where = "stdout: "  # files that cannot be written are named
     _say(f"{escaped_line(where)}{error.strerror}")
     if error.filename is None:
         _drop_output()  # a full disk, for one, fails again when the buffer is flushed
@@ -267,6 +271,7 @@ def _is_want_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError)
 
 
+_CANNOT_WRITE = (*NO_ROOM, errno.EBADF, errno.EIO)
 _NO_MEMORY = re.compile("can't allocate memory|[Cc]annot allocate memory|failed to map segment")
 
 

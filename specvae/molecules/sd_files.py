@@ -259,6 +259,19 @@ def _drawn(lines: Sequence[str]) -> str:
 
 
 def _block(lines: Sequence[str]) -> str:
-    """Return the text of a drawing; behind its head, some editors leave a line blank."""
-    kept = (line for n, line in enumerate(lines) if n <= _HEAD_LINES or line.strip())
+    """Return the text of a drawing as RDKit reads a structure.
+
+    Behind its head, some editors leave a line blank. Numbers of hydrogens are of queries; atoms
+    that state one would lose those that are not drawn.
+    """
+    kept = (
+        _HYDROGENS_OF_QUERY.sub(r"\1  0", line)
+        for n, line in enumerate(lines)
+        if n <= _HEAD_LINES or line.strip()
+    )
     return "\n".join(kept) + "\n"
+
+
+_HYDROGENS_OF_QUERY = re.compile(
+    r"^((?: *-?\d+\.\d+){3} [A-Za-z*#]+ *(?:[ \d-]\d)(?:[ \d]{2}\d){2})[ \d]{2}\d"
+)

@@ -519,7 +519,8 @@ class Lines:
             except (csv.Error, ValueError):
                 row = []
             lines = text.split("\n")
-            if len(lines) > 1 and all(len(each.split(delimiter)) == n_columns for each in lines):
+            are_whole = all(len(each.split(delimiter)) == n_columns for each in lines)
+            if len(lines) > 1 and n_columns > 1 and are_whole:
                 row = []  # whole rows, of which two have a stray mark
             if row and (not taken or len(row) == n_columns):
                 self.number += len(taken)

@@ -22,6 +22,7 @@ from specvae.spectra.scans import (
     WIDEST_WINDOW,
     Numbers,
     Scan,
+    charge_of_ion,
     from_base64,
     from_bytes,
     of_declared_length,
@@ -30,10 +31,9 @@ from specvae.spectra.scans import (
     plain_number,
     polarity_of_filter,
     read_scans,
-    signed_charge,
     unzip,
 )
-from specvae.spectra.spectrum import Spectrum
+from specvae.spectra.spectrum import MAX_MZ, Spectrum
 from specvae.spectra.values import RejectedRecordError
 from specvae.spectra.xml_scans import children, find, tag_of
 
@@ -113,6 +113,9 @@ _UNITS = {
     "UO:0000031": "minute",
     "UO:0000032": "hour",
     "UO:0000187": "percent",
+    # Of mzML 0.99 and 1.0.
+    "MS:1000038": "minute",
+    "MS:1000039": "second",
 }
 
 
@@ -170,14 +173,18 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> Scan:
     is_other = any(term in _OTHER_SPECTRA for term in terms) or any(
         _WAVELENGTH_ARRAY in array for array, _ in arrays
     )
-    precursors = children(find(element, "precursorList"), "precursor")
+    # mzML 1.0 describes a spectrum in an element of its own, with one scan.
+    described = find(element, "spectrumDescription")
+    about = element if described is None else described
+    precursors = children(find(about, "precursorList"), "precursor")
     level = terms.text(_MS_LEVEL) or ("1" if _MS1_SPECTRUM in terms else None)
-    first_scan = _Terms(find(element, "scanList", "scan"), groups)
+    scan = find(element, "scanList", "scan") if described is None else find(about, "scan")
+    first_scan = _Terms(scan, groups)
     filter_line = first_scan.text(_FILTER) or terms.text(_FILTER)
     fields = {
         "ms_level": level,
         "ion_mode": _mode_of(terms) or _mode_of(first_scan) or polarity_of_filter(filter_line),
-        "profile": "profile" if _PROFILE in terms and _CENTROID not in terms else None,
+        "profile": "profile" if _is_profile(terms, _Terms(described, groups)) else None,
         "retention_time": _mzml_time(first_scan),
         "filter_line": filter_line,
     }
@@ -201,6 +208,12 @@ def _mzml_scan(element: Element, groups: Mapping[str, Element]) -> Scan:
         return of_declared_length(mz, intensity, n_declared)
 
     return Scan({k: v for k, v in fields.items() if v is not None}, notes, is_other, peaks)
+
+
+def _is_profile(*parts: _Terms) -> bool:
+    return any(_PROFILE in terms for terms in parts) and not any(
+        _CENTROID in terms for terms in parts
+    )
 
 
 def _is_of_peaks(array: _Terms) -> bool:
@@ -231,15 +244,17 @@ def _mzml_precursor(
         for precursor in precursors
         for ion in children(find(precursor, "selectedIonList"), "selectedIon")
     ]
-    masses = [mass for ion in ions if (mass := _selected_mz(ion))]
+    stated = [(number, ion) for ion in ions if (number := _selected_mz(ion)) is not None]
+    chosen = [(mass, ion) for mass, ion in stated if _as_mz(mass) is not None]
+    masses = [mass for mass, _ in chosen]
     windows = [_Terms(find(precursor, "isolationWindow"), groups) for precursor in precursors]
     window = windows[0]
     notes: list[str] = []
     mz = masses[0] if masses else None
-    isolated = masses or [each for one in windows if (each := one.number(_TARGET))]
+    isolated = masses or [each for one in windows if (each := _as_mz(one.number(_TARGET)))]
     if any(abs(mass - isolated[0]) > SAME_MZ for mass in isolated):
         notes.append(Note.FIRST_PRECURSOR.about(", ".join(f"{mass:g}" for mass in isolated)))
-    target = window.number(_TARGET)
+    target = _as_mz(window.number(_TARGET))
     width = _width(target, window) if target else 0.0
     if width > WIDEST_WINDOW and (mz is None or abs(mz - (target or 0.0)) <= SAME_MZ):
         notes.append(Note.WIDE_WINDOW.about(f"{width:g} Th around {target:g}"))
@@ -248,13 +263,18 @@ def _mzml_precursor(
         found = "no selected ion" if mz is None else f"selected ion {mz:g} lies outside"
         notes.append(Note.WINDOW_TARGET.about(found))
         mz = target
-    elif target and mz is not None and _is_isotope_below(mz, target, ions[0].text(_CHARGE)):
+    elif target and mz is not None and _is_isotope_below(mz, target, chosen[0][1].text(_CHARGE)):
         notes.append(Note.ISOTOPE_OF_TARGET.about(f"{mz:g}, {target:g}"))
+    if mz is None and stated and not chosen:
+        mz = stated[0][0]  # no m/z, which is told
+    same = [ion for mass, ion in chosen if abs(mass - masses[0]) <= SAME_MZ] or ions[:1]
     fields = {
         "precursor_mz": None if mz is None else repr(mz),
-        "charge": signed_charge(ions[0].text(_CHARGE), ions[0].texts(_POSSIBLE_CHARGE), ion_mode)
-        if ions
-        else None,
+        "charge": charge_of_ion(
+            [text for ion in same if (text := ion.text(_CHARGE))],
+            [text for ion in same for text in ion.texts(_POSSIBLE_CHARGE)],
+            ion_mode,
+        ),
         "collision_energy": _mzml_energy(activation),
         "fragmentation": next((name for term, name in _NO_COLLISIONS if term in activation), None),
     }
@@ -290,11 +310,17 @@ def _mzml_energy(activation: _Terms) -> str | None:
     )
 
 
+def _as_mz(number: float | None) -> float | None:
+    """Return a number that can be an m/z; None for 0, NaN and others that writers have for none."""
+    return number if number is not None and 0.0 < number <= MAX_MZ else None
+
+
 def _selected_mz(ion: _Terms) -> float | None:
     for name in _SELECTED_MZ:
         words = (ion.text(name) or "").split()
         # Some writers put the intensity behind it.
-        if words and (mz := parse_number(words[0] if len(words) == 2 else " ".join(words), name)):
+        text = words[0] if len(words) == 2 else " ".join(words)
+        if words and (mz := parse_number(text, name)):
             return mz
     return None
 

@@ -15,6 +15,7 @@ from specvae.spectra.scans import (
     WIDEST_WINDOW,
     Numbers,
     Scan,
+    charge_of_ion,
     from_base64,
     from_bytes,
     of_declared_length,
@@ -22,7 +23,6 @@ from specvae.spectra.scans import (
     plain_number,
     polarity_of_filter,
     read_scans,
-    signed_charge,
     unzip,
 )
 from specvae.spectra.spectrum import Spectrum
@@ -41,9 +41,12 @@ _REACTIONS = frozenset({"srm", "crm", "mrm"})
 
 
 def _mzxml_scan(element: Element) -> Scan:
-    precursors = [
-        text for child in children(element, "precursorMz") if (text := (child.text or "").strip())
+    selected = [
+        (text, child)
+        for child in children(element, "precursorMz")
+        if (text := (child.text or "").strip())
     ]
+    precursors = [text for text, _ in selected]
     polarity = element.get("polarity") or polarity_of_filter(element.get("filterLine"))
     ion_mode = None if polarity is None else parse_ion_mode(polarity)
     first = find(element, "precursorMz")
@@ -63,7 +66,9 @@ def _mzxml_scan(element: Element) -> Scan:
         "ion_mode": polarity,
         "profile": "profile" if element.get("centroided") == "0" else None,
         "precursor_mz": ", ".join(dict.fromkeys(precursors)) or None,
-        "charge": None if first is None else _mzxml_charge(first, ion_mode),
+        "charge": _mzxml_charge(
+            [ion for text, ion in selected if text == selected[0][0]], ion_mode
+        ),
         "collision_energy": f"{plain_number(energy)} eV" if energy else None,
         "rt_seconds": element.get("retentionTime"),
         "filter_line": element.get("filterLine"),
@@ -78,9 +83,15 @@ def _mzxml_scan(element: Element) -> Scan:
     )
 
 
-def _mzxml_charge(precursor: Element, ion_mode: str | None) -> str | None:
-    possible = precursor.get("possibleCharges", "").replace(",", " ").split()
-    return signed_charge(precursor.get("precursorCharge"), possible, ion_mode)
+def _mzxml_charge(ions: list[Element], ion_mode: str | None) -> str | None:
+    """Return the charge of an ion, or its possible charges; some writers list it once for each."""
+    stated = [text for ion in ions if (text := ion.get("precursorCharge"))]
+    possible = [
+        charge
+        for ion in ions
+        for charge in ion.get("possibleCharges", "").replace(",", " ").split()
+    ]
+    return charge_of_ion(stated, possible, ion_mode)
 
 
 def _mzxml_peaks(parts: list[Element], n_declared: str) -> tuple[Numbers, Numbers]:

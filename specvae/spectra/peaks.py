@@ -52,6 +52,7 @@ def parse_peaks(lines: Sequence[bytes], *, many_per_line: bool) -> Peaks:
         return regular
     if not text[:1].isdigit() or b"," in text or b"%" in text or not text.isascii():
         lines = _plain_lines(lines)
+    lines = _without_row_numbers(lines)
     if not many_per_line and (listed := _pairs_in_rows(lines)) is not None:
         return listed
     pairs = [pair for line in lines for pair in _line_pairs(line, many_per_line)]
@@ -87,6 +88,25 @@ def _plain_lines(lines: Sequence[bytes]) -> list[bytes]:
     return plain
 
 
+_FEWEST_NUMBERED = 3  # lines: two may be peaks at m/z 1 and 2
+
+
+def _without_row_numbers(lines: Sequence[bytes]) -> Sequence[bytes]:
+    """Return the lines without the numbers in front of them, where they are a table of R."""
+    if len(lines) < _FEWEST_NUMBERED:
+        return lines
+    rows: list[bytes] = []
+    for number, line in enumerate(lines):
+        first, _, rest = line.strip().partition(b" " if b" " in line else b"\t")
+        if number == 0:
+            start = 1 if first.strip(b'"') == b"1" else 0
+        if first.strip(b'"') != b"%d" % (start + number) or _TWO_NUMBERS.match(rest) is None:
+            return lines
+        rows.append(rest)
+    return rows
+
+
+_TWO_NUMBERS = re.compile(rb"\s*\d+\.?\d*(?:[eE][+-]?\d+)?[ \t]+\d")
 _FEWEST_IN_A_ROW = 3  # pairs of a list that is one line: two may be a peak and further columns
 # Th, the usual step on a line: where the second m/z is nearer, it may be that of a formula.
 _LEAST_STEP = 0.02

@@ -81,7 +81,7 @@ def read_scans(
                 report.skip(str(path), index, f"{path.name}#{index}", Reason.TRUNCATED, detail)
                 return
             stated = "" if element is None else element.get("id") or element.get("num") or ""
-            name = printable(stated) or f"{path.name}#{index}"
+            name = printable(stated).strip() or f"{path.name}#{index}"
             if fault or element is None:
                 detail = f"{fault}; the file is read on from the next scan"
                 report.skip(str(path), index, name, Reason.TRUNCATED, detail)
@@ -137,10 +137,24 @@ def plain_number(text: str) -> str:
         return text
 
 
-def signed_charge(stated: str | None, possible: Sequence[str], ion_mode: str | None) -> str | None:
-    """Return the charge of a precursor, or its possible charges, with signs."""
-    texts = possible if stated is None or not stated.strip("+-0") else [stated]
-    return " or ".join(dict.fromkeys(_signed(text, ion_mode) for text in texts)) or stated
+def charge_of_ion(
+    stated: Sequence[str], possible: Sequence[str], ion_mode: str | None
+) -> str | None:
+    """Return the charge of a precursor, or its possible charges, with signs.
+
+    Parameters
+    ----------
+    stated
+        Its charge, as often as the scan lists the ion: some writers list it once for each charge
+        that it may have.
+    possible
+        Charges that it may have, which count where none is stated.
+    ion_mode
+        The signs of charges that have none.
+    """
+    known = [text for text in stated if text.strip("+-0")] or possible
+    signed = dict.fromkeys(_signed(text, ion_mode) for text in known)
+    return " or ".join(signed) or next(iter(stated), None)
 
 
 def _signed(charge: str, ion_mode: str | None) -> str:

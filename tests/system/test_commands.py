@@ -543,7 +543,7 @@ def test_a_full_disk_is_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "specvae: No space left on device\n"
+    assert done.stderr == "specvae: stdout: No space left on device\n"
 
 
 def test_a_reader_that_closes_early_is_no_error(model: Path) -> None:

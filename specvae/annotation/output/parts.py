@@ -154,6 +154,8 @@ def read_parts(paths: Sequence[Path]) -> tuple[PartHeader, list[Draft | Unranked
         ) as error:
             # Where the decoder stopped says nothing to whoever named another file.
             why = "a line is no JSON" if isinstance(error, json.JSONDecodeError) else error
+            if isinstance(error, OSError) and error.strerror:
+                why = error.strerror
             raise InputError(
                 f"{path}: no whole part of a run, wanted what 'specvae annotate --shard' writes "
                 f"({why})"

@@ -17,6 +17,7 @@ from shard_examples import write_run
 
 from specvae.annotation.output import tables
 from specvae.annotation.ranking import rank
+from specvae.cli import address_space
 from specvae.errors import SpecvaeError
 from specvae.interruption import Ended
 from specvae.molecules import pool_build
@@ -209,6 +210,42 @@ def test_want_of_memory_is_one_line(
     done = run_specvae(*annotate(folder, tmp_path / "out.csv"), code=1)
     assert one_line(done.stderr).startswith(f"specvae: not enough memory{said}")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited in another way here")
+@pytest.mark.parametrize("command", ["annotate", "check"])
+def test_too_little_memory_to_load_libraries_is_one_line(folder: Path, command: str) -> None:
+    """OpenBLAS went on for ever, torch ended the process, and Numba gave a traceback."""
+    asked = annotate(folder, "-") if command == "annotate" else ("check", folder / "c.csv")
+    done = subprocess.run(
+        [sys.executable, "-m", "specvae", *map(str, asked)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (300_000_000, -1)),
+    )
+    assert done.returncode == 1
+    assert one_line(done.stderr).startswith(
+        "specvae: not enough memory: a process may address 300 MB here (ulimit -v)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "n_threads"),
+    [({"OMP_NUM_THREADS": "1"}, "1 thread "), ({"OPENBLAS_NUM_THREADS": "9"}, "9 threads ")],
+)
+def test_threads_take_memory(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], n_threads: str
+) -> None:
+    def too_much(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(address_space, "_limit", lambda: 10**9)
+    monkeypatch.setattr("mmap.mmap", too_much)
+    address_space.require_address_space("docs", environment)
+    with pytest.raises(SpecvaeError, match=f"and with {n_threads}"):
+        address_space.require_address_space("annotate", environment)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -142,6 +142,7 @@ def test_parts_that_are_not_one_run_are_refused(run: Callable[..., Path], tmp_pa
         assert f"part format {version}, but this program merges format" in said(one, two)
     two.write_text(f"{lines[0]}[1]\n", encoding="utf-8")
     assert "no whole part of a run" in said(one, two)
+    assert said(one, tmp_path).endswith("writes (Is a directory)")
     cut = two.with_suffix(".jsonl.gz")
     cut.write_bytes(gzip.compress("".join(lines).encode())[:-40])
     assert "no whole part of a run" in said(one, cut)

@@ -75,3 +75,17 @@ def test_data_of_an_sd_file_may_name_the_query(tmp_path: Path) -> None:
     assert found.query_id is not None
     assert found.query_id.tolist() == ["q1", "q2"]
     assert [skip.detail for skip in report.skips] == ["query_id is empty"]
+
+
+@pytest.mark.parametrize(("smiles", "formula"), [("CCO", "C2H6O"), ("NCCO", "C2H7NO")])
+@pytest.mark.parametrize("number", range(1, 6))
+def test_numbers_of_hydrogens_are_of_queries(
+    tmp_path: Path, number: int, smiles: str, formula: str
+) -> None:
+    """RDKit takes all hydrogens that are not drawn from atoms that state one."""
+    text = record(smiles)
+    for element in "CNO":
+        text = text.replace(f" {element}   0  0  0  0", f" {element}   0  0  0  {number}")
+    report = ReadReport()
+    assert formulas(tmp_path / "x.sdf", text, report) == [(formula, "a")]
+    assert not report.skips

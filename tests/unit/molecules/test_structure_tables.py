@@ -57,6 +57,14 @@ def test_one_column(write: Write) -> None:
     assert read_candidates(write("smiles\nCCO\n")).smiles.tolist() == ["CCO"]
 
 
+def test_one_column_whose_cells_end_with_a_line_end(write: Write) -> None:
+    """So do the lines of a file that a list of SMILES was made of."""
+    report = ReadReport(strict=True)
+    found = read_candidates(write('smiles\n"CCO\n"\n"CO\r\n"\nCCN\n'), report)
+    assert found.smiles.tolist() == ["CCO", "CO", "CCN"]
+    assert report.notes == {}
+
+
 def test_names_and_identifiers_as_windows_writes_them(write: Write) -> None:
     """A file of queries in the same encoding has the same identifiers."""
     table = "query_id,smiles,name\nProbe é 1,CCO,“caf\xe9” • ½\n".encode("cp1252")

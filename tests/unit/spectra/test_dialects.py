@@ -656,6 +656,25 @@ def test_what_stands_around_the_numbers_of_peaks(
     assert one(tmp_path, f"x.{kind}", text).intensity.tolist() == intensity
 
 
+@pytest.mark.parametrize("kind", ["mgf", "msp"])
+@pytest.mark.parametrize(
+    "peaks",
+    [
+        "1 50.5 10\n2 60.25 20\n3 77.04 100",
+        "0\t50.5\t10\n1\t60.25\t20\n2\t77.04\t100",
+        '"mz" "intensity"\n"1" 50.5 10\n"2" 60.25 20\n"3" 77.04 100',
+        "1  50.5  10\n2  60.25  20\n3  77.04 100",
+    ],
+)
+def test_numbers_of_rows_in_front_of_peaks(tmp_path: Path, kind: str, peaks: str) -> None:
+    """They were the m/z, without a word, and the m/z were intensities."""
+    mgf = f"BEGIN IONS\nPEPMASS=193.07\n{peaks}\nEND IONS\n"
+    text = mgf if kind == "mgf" else f"Name: a\nPrecursorMZ: 193.07\nNum Peaks: 3\n{peaks}\n"
+    found = one(tmp_path, f"x.{kind}", text)
+    assert found.mz.tolist() == [50.5, 60.25, 77.04]
+    assert found.intensity.tolist() == [10.0, 20.0, 100.0]
+
+
 @pytest.mark.parametrize("line", ["50 1,000", "50.5 10,100 20", "intensity m/z", "50.5 1,00"])
 def test_peaks_that_may_be_something_else_are_refused(tmp_path: Path, line: str) -> None:
     text = f"Name: a\nPrecursorMZ: 193.07\nNum Peaks: 2\n{line}\n77.04 50\n"

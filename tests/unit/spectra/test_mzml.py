@@ -831,3 +831,62 @@ def test_a_pair_of_zeros_stands_for_no_peak_where_none_is_declared(
     assert [s.mz.tolist() for s in spectra] == [[50.5]]
     assert skip.reason is reason
     assert skip.detail == ("'2' declared, 1 found" if n_declared == "2" else "")
+
+
+@pytest.mark.parametrize("none", ["NaN", "INF", "-1", "0"])
+def test_what_is_no_mz_of_a_window_or_an_ion_does_not_count(tmp_path: Path, none: str) -> None:
+    """The other one of the two was lost, or the scan with it."""
+    window = precursor(195.0877, target=7.5).replace("7.5", none)
+    found = one(tmp_path, scan(precursor=window))
+    assert (found.precursor_mz, found.notes) == (195.0877, ())
+    ion = precursor(7.5, target=195.0877).replace('"7.5"', f'"{none}"')
+    assert one(tmp_path, scan(precursor=ion)).precursor_mz == 195.0877
+
+
+@pytest.mark.parametrize(
+    ("charges", "charge", "note"),
+    [
+        (("2", "3"), 2, "several charges stated, the lowest taken (2+ or 3+)"),
+        (("3", "2"), 2, "several charges stated, the lowest taken (3+ or 2+)"),
+        (("2", "2"), 2, ""),
+        (("", "2"), 2, ""),
+        (("0", "2"), 2, ""),
+    ],
+)
+def test_an_ion_that_is_listed_once_for_each_charge(
+    tmp_path: Path, charges: tuple[str, str], charge: int, note: str
+) -> None:
+    """The first charge was taken without a word."""
+    ions = [
+        precursor(195.0877).replace(
+            "</selectedIon>", f"{term('1000041', each)}</selectedIon>" if each else "</selectedIon>"
+        )
+        for each in charges
+    ]
+    found = one(tmp_path, scan(precursor="".join(ions)))
+    assert (found.charge, "; ".join(found.notes)) == (charge, note)
+    both = "</precursorMz>".join(
+        f"<precursorMz precursorCharge='{each}'>195.0877" for each in charges
+    )
+    (of_mzxml,), _, _ = read_bytes(tmp_path, "x.mzXML", mzxml_file([_mzxml_scan(both)]))
+    assert (of_mzxml.charge, "; ".join(of_mzxml.notes)) == (charge, note)
+
+
+def test_mzml_1_0_describes_a_spectrum_in_an_element_of_its_own(tmp_path: Path) -> None:
+    selected = f"<selectedIon>{term('1000040', 195.0877)}{term('1000041', 1)}</selectedIon>"
+    described = (
+        f"<spectrumDescription>{term('1000127')}<precursorList><precursor><selectedIonList>"
+        f"{selected}</selectedIonList></precursor></precursorList><scan>{term('1000130')}"
+        '<cvParam accession="MS:1000016" value="90" unitAccession="MS:1000039"/></scan>'
+        "</spectrumDescription>"
+    )
+    content = scan(term("1000511", 2)).replace(
+        "<binaryDataArrayList", f"{described}<binaryDataArrayList"
+    )
+    found = one(tmp_path, content)
+    assert (found.precursor_mz, found.charge, found.ion_mode) == (195.0877, 1, "positive")
+    assert found.retention_time == 90.0
+
+
+def test_a_scan_whose_name_is_blank_is_called_by_its_place(tmp_path: Path) -> None:
+    assert one(tmp_path, scan(name=" ")).query_id == "x.mzML#1"
