@@ -1,7 +1,7 @@
 """Whether a process may address as much memory as libraries take when they are loaded.
 
-Clusters limit it (``ulimit -v``, ``h_vmem``). Where it gets too little, OpenBLAS tries for ever, and
-torch ends the process by an abort.
+Clusters limit it (``ulimit -v``, ``h_vmem``). Where it gets too little, OpenBLAS tries for ever,
+and torch ends the process by an abort.
 """
 
 from __future__ import annotations
