@@ -199,7 +199,7 @@ def why_first(answer: Answer) -> str:
         f"{lead}: {moves}." if moves else f"{lead}: every kind of evidence moves it by little."
     )
     if silent and moves:
-        sentence += f" No say: {', '.join(silent)}."
+        sentence += f" Without effect: {', '.join(silent)}."
     sentence += _if_hardly_alike(first, moved.get(TERM_NAMES["library"], 0.0))
     return sentence + _if_tautomers(answer)
 

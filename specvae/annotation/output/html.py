@@ -18,12 +18,14 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from specvae.annotation.output.cells import remarks_on, status_of, status_with
+from specvae.annotation.output.cells import remarks_on, status_of
 from specvae.annotation.output.details import N_LISTED, N_STICKS, details
 from specvae.annotation.output.drawing import Drawings, drawn_smiles
+from specvae.annotation.ranking.features import MERGED
 from specvae.annotation.ranking.in_list import about, best_probabilities, selection_at
 from specvae.annotation.ranking.result import (
     LEADING_EVIDENCE,
+    Annotation,
     Answer,
     QueryResult,
     Unranked,
@@ -210,10 +212,11 @@ def _row(number: int, result: QueryResult, drawings: Drawings, file: str) -> _Ro
     if len(scores) < 2 and second is not None:
         scores.append(second.score)
     is_detailed = number <= N_DETAILED
-    shared["status"] = status_with(result, best)
+    doubts = _doubts(result, best)
+    shared["status"] = "; ".join(doubts)
     shared["adduct"] = best.adduct or shared["adduct"]
     return _Row(
-        kind="fair" if result.remarks or remarks_on(result.query, best) else "good",
+        kind="fair" if doubts else "good",
         probability=best.probability,
         drawing=drawings.number(drawn_smiles(best)) if is_detailed else None,
         name=best.name,
@@ -224,3 +227,9 @@ def _row(number: int, result: QueryResult, drawings: Drawings, file: str) -> _Ro
         gap=scores[0] - scores[1] if len(scores) > 1 else None,
         **shared,
     )
+
+
+def _doubts(answer: Answer, best: Annotation) -> list[str]:
+    """Return the remarks on an answer, but for that which names the spectra of its feature."""
+    remarks = (*answer.remarks, *remarks_on(answer.query, best))
+    return [remark for remark in remarks if not remark.startswith(MERGED)]

@@ -17,6 +17,7 @@ _SPREAD_PPM = 5.0  # of errors that have one cause
 _FEWEST_ERRORS = 3
 _FEWEST_REPEATS = 10  # of a precursor m/z in a run
 _LONGER_THAN_A_PEAK = 120.0  # s
+_ROUGH_SHARE = 0.25  # of m/z of three decimals a tenth end with 0
 
 
 def tally_lines(tally: Tally) -> list[str]:
@@ -160,7 +161,7 @@ def _advice_on_masses(tally: Tally) -> str:
             "exact ones, as formula and ion species give them"
         )
     wider = next((ppm for ppm in _TOLERANCES if ppm >= middle), None)
-    if tally.n_rough:
+    if _ROUGH_SHARE * tally.n_precursors <= tally.n_rough:
         found += (
             f", and {tally.n_rough:,} of {tally.n_precursors:,} precursors have two decimals or "
             "fewer"

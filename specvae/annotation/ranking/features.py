@@ -28,6 +28,9 @@ from specvae.spectra.keys import stated
 _FRAGMENTS, _LIBRARY = map(EVIDENCE_KINDS.index, ("fragments", "library"))
 _LONGEST_LIST = 3
 
+MERGED = "merged with"
+"""How the remark begins that names the other spectra of a feature."""
+
 
 def group_by(
     records: Sequence[Query | Unranked], field: str, ppm: float
@@ -157,7 +160,7 @@ def _merged_query(queries: Sequence[Query]) -> Query:
     shown = ", ".join(names[:_LONGEST_LIST])
     if len(names) > _LONGEST_LIST:
         shown += f" and {len(names) - _LONGEST_LIST:,} more"
-    note = f"merged with {shown}"
+    note = f"{MERGED} {shown}"
     spectrum = replace(first.spectrum, notes=(*first.spectrum.notes, note))
     return replace(
         first, spectrum=spectrum, remarks=(*_merged_remarks(queries), note), merged=tuple(names)

@@ -242,7 +242,7 @@
     const sum = (k) => rows.reduce((total, row) => total + row[k], 0);
     const lines = rows.map(([name, ours, theirs, say]) => h("tr", { class: say ? "" : "silent" }, h("td", {}, name),
       h("td", { class: "number" }, minus(ours.toFixed(2))), h("td", { class: "number" }, minus(theirs.toFixed(2))),
-      h("td", { class: "number" }, nats(ours - theirs)), h("td", {}, say ? bar(ours - theirs) : "no say")));
+      h("td", { class: "number" }, nats(ours - theirs)), h("td", {}, say ? bar(ours - theirs) : "no effect")));
     lines.push(h("tr", {}, h("th", {}, "sum: the score"), h("th", { class: "number" }, minus(sum(1).toFixed(2))),
       h("th", { class: "number" }, minus(sum(2).toFixed(2))), h("th", { class: "number" }, nats(sum(1) - sum(2))), h("th")));
     return h("table", { class: "terms" }, h("thead", {}, h("tr", {}, h("th", {}, "Evidence, nats"), h("th", { class: "number" }, "First"),

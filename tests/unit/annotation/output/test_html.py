@@ -98,8 +98,8 @@ def test_an_opened_query_says_why_its_first_candidate_is_first(tmp_path: Path) -
                               "2 candidates"]  # fmt: skip
     assert shown["why"] == (
         "Ahead of theophylline by 5.51 nats: own library spectra +4.00, fragments +2.00, similar "
-        "compounds of the library \N{MINUS SIGN}0.50. No say: predicted fingerprint, nearness to "
-        "the library."
+        "compounds of the library \N{MINUS SIGN}0.50. Without effect: predicted fingerprint, "
+        "nearness to the library."
     )
     assert [(name, say) for name, _, _, say in shown["terms"]] == [
         ("predicted fingerprint", False),
@@ -349,6 +349,21 @@ def test_the_overview_names_the_file_of_each_query(tmp_path: Path) -> None:
     assert [row[0] for row in rows] == ["3", "1", "2"]
     found = [[name for name in files if name in row] for row in rows]
     assert found == [["three.mgf"], ["one.mgf"], ["two.mgf"]]
+
+
+def test_the_overview_marks_doubts_alone(tmp_path: Path) -> None:
+    """Each row of merged spectra looked doubtful, by the names of all of them."""
+
+    def with_remarks(*remarks: str) -> Answer:
+        return replace(explained(), query=replace(explained().query, remarks=remarks))
+
+    text = source(
+        [with_remarks("merged with b, c"), with_remarks("odd", "merged with b")], tmp_path
+    )
+    first, second = rows_of(text)
+    assert "merged" not in text.split("<footer")[0].split("application/json")[0]
+    assert " ok" not in first
+    assert second.endswith(" odd")
 
 
 def test_what_is_to_be_expected_is_told_by_probability(tmp_path: Path) -> None:

@@ -232,5 +232,5 @@ def test_counts_are_a_term_of_their_own_in_the_report(
     )
     said = why_first(replace(answer, annotations=(first, second), explanation=None))
     rest = FORMATION_NAME if adduct is None else ADDUCT_NAME
-    assert f": {COUNTS_NAME} +60.00, {rest} +1.50. No say: " in said
+    assert f": {COUNTS_NAME} +60.00, {rest} +1.50. Without effect: " in said
     assert MASS_NAME not in said

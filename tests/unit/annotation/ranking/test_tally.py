@@ -61,6 +61,16 @@ def test_a_rough_precursor_asks_for_a_wider_window(caffeine: CandidateSource) ->
     ]
 
 
+def test_precursors_of_which_few_end_with_zeros_are_not_called_rough(
+    caffeine: CandidateSource,
+) -> None:
+    """195.0800 is written 195.08: one of many was told as a reason why candidates lack."""
+    exact = [replace(QUERY, precursor_mz=195.0801 + n / 1e4) for n in range(4)]
+    (line,) = advice_on(tallied(caffeine, *exact, replace(QUERY, precursor_mz=195.08)))
+    assert line.startswith("5 without candidates of their mass")
+    assert "decimals" not in line
+
+
 def test_exact_precursors_are_of_other_compounds_before_a_wider_window_is_named(
     caffeine: CandidateSource,
 ) -> None:
