@@ -522,4 +522,5 @@ def _error(status: int, text: str) -> Response:
 def _page(runner: JobRunner) -> str:
     source = resources.files("specvae.cli") / "serve.html"
     text = source.read_text(encoding="utf-8")
-    return text.replace("{{wants_candidates}}", "" if runner.candidates else "required")
+    wanted, or_own = ("", "; else the server's own") if runner.candidates else ("required", "")
+    return text.replace("{{wants_candidates}}", wanted).replace("{{or_own}}", or_own)

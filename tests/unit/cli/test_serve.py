@@ -153,6 +153,19 @@ def test_the_page_is_served_with_a_policy(client: TestClient) -> None:
     assert "default-src 'none'" in page.headers["content-security-policy"]
 
 
+@pytest.mark.parametrize("has_own", [False, True])
+def test_the_page_says_whether_candidates_are_needed(
+    runner: JobRunner, folder: Path, has_own: bool
+) -> None:
+    """It asked for them in the same words where the server has some."""
+    runner.candidates = folder / "c.csv" if has_own else None
+    with TestClient(create_app(runner), base_url="http://127.0.0.1:8000") as client:
+        page = client.get("/").text
+    assert "{{" not in page
+    asked = page[page.index("Candidates") : page.index("table of candidates")]
+    assert (" required " in asked, "else the server's own" in asked) == (not has_own, has_own)
+
+
 def test_bad_requests_are_told_in_one_line(client: TestClient, folder: Path) -> None:
     for fields, said in (
         ({"ppm": "wide"}, "ppm: found 'wide', wanted a number"),
