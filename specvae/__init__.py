@@ -4,7 +4,8 @@
 >>> model = specvae.load("my-model")  # doctest: +SKIP
 >>> table = model.annotate("query.mgf", "cands.csv", ppm=10)  # doctest: +SKIP
 
-The names in ``__all__`` are imported when they are first asked for: ``import specvae`` loads
+The names in ``__all__``, and the modules that are documented beside them (``errors``,
+``similarity``, ``vae``), are imported when they are first asked for: ``import specvae`` loads
 neither torch nor rdkit.
 """
 
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
         to_matchms,
         train,
     )
+    from specvae.spectra.spectrum import Spectrum
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Model",
+    "Spectrum",
     "__version__",
     "annotate",
     "from_matchms",
@@ -37,11 +40,16 @@ __all__ = [
     "train",
 ]
 
+_MODULES = ("errors", "similarity", "vae")
+
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f"specvae.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'specvae' has no attribute {name!r}")
-    value: object = getattr(import_module("specvae.face"), name)
+    where = "specvae.spectra.spectrum" if name == "Spectrum" else "specvae.face"
+    value: object = getattr(import_module(where), name)
     globals()[name] = value  # asked for once
     return value
 

@@ -52,8 +52,10 @@ def given_spectra(
     elif is_open_file(spectra):
         with _stored(spectra, "spectra", "") as path:
             yield path
-    elif isinstance(spectra, Mapping) or not (
-        isinstance(spectra, Iterable | Spectrum) or hasattr(spectra, "metadata")
+    elif (
+        isinstance(spectra, Mapping)
+        or hasattr(spectra, "columns")
+        or not (isinstance(spectra, Iterable | Spectrum) or hasattr(spectra, "metadata"))
     ):
         raise InputError(f"spectra: found {kind_of(spectra)}, {_WANTED_SPECTRA}")
     elif any(map(is_path, given := _listed(spectra))):

@@ -197,6 +197,7 @@ def test_spectra_of_several_files(tmp_path: Path) -> None:
     [
         (3, "spectra: found 3, wanted a path, several, an open file, or spectra of"),
         ({"a": 1}, "spectra: found dict, wanted a path"),
+        (pd.DataFrame({"mz": [1.0]}), "spectra: found DataFrame, wanted a path"),
         ("", "spectra: found '', wanted a path"),
         (b"q.mgf", "spectra: found b'q.mgf', wanted a path"),
         (["q.mgf", 3], "spectra 2: found 3, wanted a path"),

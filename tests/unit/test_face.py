@@ -286,6 +286,20 @@ def test_import_loads_nothing_heavy() -> None:
     assert all(hasattr(specvae, name) for name in specvae.__all__)
 
 
+def test_documented_modules_are_there_without_an_import_of_their_own() -> None:
+    """``except specvae.errors.SpecvaeError`` was an AttributeError."""
+    code = """
+import specvae
+try:
+    specvae.load("none")
+except specvae.errors.SpecvaeError as error:
+    print(type(error).__name__, specvae.vae.__name__, specvae.Spectrum.__name__)
+assert not hasattr(specvae, "nonsense")
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["CheckpointError", "specvae.vae", "Spectrum"]
+
+
 def test_candidates_and_spectra_may_be_in_memory(model: specvae.Model, folder: Path) -> None:
     spectra = specvae.read_spectra(folder / "library.msp")[:6]
     wanted = model.annotate(spectra, folder / "cands.csv", n_jobs=1)
