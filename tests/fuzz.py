@@ -31,6 +31,7 @@ from pathlib import Path
 import click
 import numpy as np
 from annotation_examples import tiny_annotator
+from pool_files import write_pool
 from spectra_files import (
     mgf_record,
     msp_record,
@@ -476,7 +477,7 @@ def kinds(folder: Path) -> dict[str, Kind]:
         found[name] = Kind(text.encode(), mutate, check)
     table, pool, model = folder / "pool.smi", folder / "pool.h5", folder / "m.safetensors"
     table.write_text("".join(f"{'C' * n}O n{n}\n" for n in range(1, 40)), encoding="utf-8")
-    CandidatePool.build(table, get_layout("morgan4096"), pool, n_jobs=1)
+    write_pool(table, get_layout("morgan4096"), pool)
     annotator = tiny_annotator()
     save_checkpoint(model, annotator.model, annotator.header)
     found["pool.h5"] = Kind(pool.read_bytes(), _binary, Binary(contents_of_pool, pool))

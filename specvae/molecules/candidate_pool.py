@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,12 +13,9 @@ from specvae.errors import InputError
 from specvae.masses import deviation_ppm, ppm_width
 from specvae.molecules.candidates import CandidateSet, column_of
 from specvae.molecules.fingerprint import FingerprintLayout
-from specvae.molecules.pool_build import build_pool
 from specvae.molecules.pool_file import PoolFile
 from specvae.molecules.standard import STANDARD_VERSION
-from specvae.molecules.workers import LocalEngine
 from specvae.progress import Progress
-from specvae.report import ReadReport
 
 _CHECKED_ROWS = 16_384
 _FAR_ROWS = 1024  # rows of a pool with so many others between them are read separately
@@ -32,7 +28,7 @@ class CandidatePool:
     window, in chunks whose checksums are compared when they are first read: a damaged file never
     changes an answer.
 
-    Use `build` to make one and `open` to use it, also as a context manager.
+    `build_pool` makes one; `open` opens it, also as a context manager.
     """
 
     def __init__(self, file: PoolFile, layout: str) -> None:
@@ -64,33 +60,6 @@ class CandidatePool:
             file.close()
             raise
         return cls(file, file.layouts[0].name if layout is None else layout.name)
-
-    @classmethod
-    def build(
-        cls,
-        structures: Path | Sequence[Path],
-        layouts: FingerprintLayout | Sequence[FingerprintLayout],
-        output: Path,
-        *,
-        append: bool = False,
-        n_jobs: int | None = None,
-        progress: Progress | None = None,
-        report: ReadReport | None = None,
-    ) -> int:
-        """Write a pool of the structures of some files and return how many it holds.
-
-        See `specvae.molecules.pool_build.build_pool`, also for errors; `n_jobs` is how many
-        processes compute, None for one per core.
-        """
-        return build_pool(
-            [structures] if isinstance(structures, Path) else list(structures),
-            [layouts] if isinstance(layouts, FingerprintLayout) else list(layouts),
-            output,
-            append=append,
-            report=report,
-            engine=LocalEngine(n_jobs, "compute fingerprints"),
-            progress=progress,
-        )
 
     @property
     def exact_mass(self) -> NDArray[np.float64]:

@@ -264,47 +264,6 @@ class BinLayout:
     def _n_precursor_steps(self) -> int:
         return math.ceil(self.max_mz) + 1
 
-    def describe(self, column: int) -> str:
-        """Return what a column means, such as ``peak at m/z 100.0 to 100.1``.
-
-        Raises
-        ------
-        IndexError
-            If there is no such column.
-        """
-        if not 0 <= column < self.n_columns:
-            raise IndexError(f"column {column} of a layout with {self.n_columns} columns")
-        if self.context is not None and column >= self.n_bins:
-            column = self.context[column - self.n_bins]
-        section = next(s for s in self.sections if s.start <= column < s.start + s.size)
-        return self._describe(section.name, column - section.start)
-
-    def _describe(self, name: str, i: int) -> str:
-        if name in _PEAK_SECTIONS:
-            width = self.fine_bin_width if name.startswith("fine_") else self.bin_width
-            assert width is not None
-            shift = self._shift(name)
-            low, high = (i - shift) * width, (i + 1 - shift) * width
-            if name.endswith("bins"):
-                return f"peak at m/z {low:g} to {high:g}"
-            return f"neutral loss of {max(low, 0.0):g} to {high:g} Da"
-        if name == "precursor":
-            return self._describe_precursor(i)
-        if name == "collision_energy":
-            return _describe_energy(i)
-        vocabulary = self._vocabulary(name)
-        return f"{name}: {vocabulary[i] if i < len(vocabulary) else 'another or not known'}"
-
-    def _describe_precursor(self, i: int) -> str:
-        n = self._n_precursor_steps
-        if i < n:
-            return f"precursor m/z {i} to {i + 1}" if i < n - 1 else f"precursor m/z above {i}"
-        i -= n
-        if i < _MASS_DEFECT_STEPS:
-            step = 1 / _MASS_DEFECT_STEPS
-            return f"fractional part of precursor m/z {i * step:.2f} to {(i + 1) * step:.2f}"
-        return "precursor m/z: not known"
-
     def _vocabulary(self, name: str) -> tuple[str, ...]:
         return {
             "adduct": self.adducts,
@@ -549,13 +508,3 @@ def _energy_columns(spectrum: Spectrum | None) -> list[tuple[int, float]]:
             step = min(int(energy / _ENERGY_STEP), _N_ENERGY_STEPS - 1)
             pairs.append((3 + i * _N_ENERGY_STEPS + step, 1.0))
     return pairs
-
-
-def _describe_energy(i: int) -> str:
-    if i < 3:
-        return ("collision energy in eV / 100", "NCE / 100", "collision energy: not known")[i]
-    unit_index, step = divmod(i - 3, _N_ENERGY_STEPS)
-    unit = ("collision energy", "NCE")[unit_index]
-    low = step * _ENERGY_STEP
-    end = "and above" if step == _N_ENERGY_STEPS - 1 else f"to {low + _ENERGY_STEP:g}"
-    return f"{unit} {low:g} {end}"

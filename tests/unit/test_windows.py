@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pool_files import write_pool
 
 from specvae.errors import InputError
 from specvae.files import LOCK, exclusive
@@ -36,11 +37,11 @@ def test_a_pool_is_built_and_added_to(tmp_path: Path) -> None:
     table, more, pool = tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "pool.h5"
     table.write_text("smiles\nCCO\nCCN\n", encoding="utf-8")
     more.write_text("smiles\nCCO\nCCC\n", encoding="utf-8")
-    assert CandidatePool.build(table, layout, pool, n_jobs=1) == 2
-    assert CandidatePool.build(more, layout, pool, append=True, n_jobs=1) == 3
+    assert write_pool(table, layout, pool) == 2
+    assert write_pool(more, layout, pool, append=True) == 3
     more.write_text("smiles\nno structure\n", encoding="utf-8")
     with pytest.raises(InputError, match="no usable structure"):
-        CandidatePool.build(more, layout, pool, append=True, n_jobs=1)
+        write_pool(more, layout, pool, append=True)
     with CandidatePool.open(pool, layout) as built:
         assert built.slice(0, len(built)).smiles.tolist() == ["CCC", "CCN", "CCO"]
     assert {path.name for path in tmp_path.iterdir()} == {"a.csv", "b.csv", "pool.h5"}

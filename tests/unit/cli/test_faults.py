@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import DEMO, run_process, run_specvae
+from pool_files import write_pool
 from shard_examples import write_run
 
 from specvae.annotation.output import tables
@@ -21,7 +22,6 @@ from specvae.cli import address_space
 from specvae.errors import SpecvaeError
 from specvae.interruption import Ended
 from specvae.molecules import pool_build
-from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.pool_pieces import Piece, Spool
 from specvae.molecules.workers import LocalEngine
@@ -285,7 +285,7 @@ def test_a_folder_that_takes_no_files(folder: Path) -> None:
 
 def test_a_pool_that_was_cut_off_ranks_nothing(folder: Path, tmp_path: Path) -> None:
     pool = folder / "pool.h5"
-    CandidatePool.build(folder / "c.csv", get_layout("morgan4096"), pool, n_jobs=1)
+    write_pool(folder / "c.csv", get_layout("morgan4096"), pool)
     content = pool.read_bytes()
     for share in (0.2, 0.6, 0.99):
         pool.write_bytes(content[: int(share * len(content))])

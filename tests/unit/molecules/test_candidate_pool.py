@@ -4,6 +4,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from pool_files import write_pool
 
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.errors import InputError
@@ -34,7 +35,7 @@ def structures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pool_path(structures: Path) -> Path:
     path = structures.with_name("pool.h5")
     report = ReadReport()
-    assert CandidatePool.build(structures, LAYOUT, path, report=report) == 16
+    assert write_pool(structures, LAYOUT, path, report=report) == 16
     assert len(report.skips) == 1
     return path
 
@@ -111,7 +112,7 @@ def test_several_files_and_progress(tmp_path: Path) -> None:
     first.write_text("CCO a\nCO b\n")
     second.write_text("smiles\tid\nOCC\tagain\nCOC\tc\n")
     output, progress = tmp_path / "pool.h5", Told()
-    CandidatePool.build([first, second], LAYOUT, output, progress=progress)
+    write_pool([first, second], LAYOUT, output, progress=progress)
     assert progress.steps[-1] == ("writing the pool", 3)
     with CandidatePool.open(output, LAYOUT) as pool:
         found = pool.slice(0, 3)
@@ -123,7 +124,7 @@ def test_nothing_usable_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "a.smi"
     path.write_text("c1cc\n")
     with pytest.raises(InputError, match="no usable structure"):
-        CandidatePool.build(path, LAYOUT, tmp_path / "pool.h5")
+        write_pool(path, LAYOUT, tmp_path / "pool.h5")
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -201,7 +202,7 @@ def long_pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("long") / "x.csv"
     rows = (f"{'C' * (i % 30)}{'O' * (i // 30)}N,n{i},{i}" for i in range(30 * 20))
     path.write_text("smiles,name,id\n" + "\n".join(rows) + "\n")
-    assert CandidatePool.build(path, LAYOUT, path.with_suffix(".h5"), n_jobs=1) == 600
+    assert write_pool(path, LAYOUT, path.with_suffix(".h5")) == 600
     return path.with_suffix(".h5")
 
 
@@ -255,7 +256,7 @@ def test_texts_other_than_ascii_are_read(tmp_path: Path) -> None:
     names = ["β-alanine", "plain", "", "アラニン"]
     rows = (f"{'C' * (i + 1)}N,{name}\n" for i, name in enumerate(names))
     path.write_text("smiles,name\n" + "".join(rows), encoding="utf-8")
-    CandidatePool.build(path, LAYOUT, path.with_suffix(".h5"), n_jobs=1)
+    write_pool(path, LAYOUT, path.with_suffix(".h5"))
     with CandidatePool.open(path.with_suffix(".h5"), LAYOUT) as pool:
         assert pool.slice(0, 4).name.tolist() == names
         assert pool.slice(1, 3).name.tolist() == names[1:3]
@@ -336,7 +337,7 @@ def test_every_pool_that_is_opened_is_closed() -> None:
 def test_a_pool_says_whether_its_structures_are_as_they_are_now(tmp_path: Path) -> None:
     structures, path = tmp_path / "s.csv", tmp_path / "old.h5"
     structures.write_text("smiles\nCCO\n", encoding="utf-8")
-    CandidatePool.build(structures, LAYOUT, path)
+    write_pool(structures, LAYOUT, path)
     with CandidatePool.open(path) as pool:
         assert pool.is_current
     as_first_format(path, tmp_path / "first.h5")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pool_files import write_pool
 from rdkit import Chem
 from shared_data import shared
 
@@ -241,9 +242,7 @@ def test_a_compound_of_several_rows_has_the_identifiers_of_all(
     assert found.smiles.tolist() == ["OCC", "CCN"]
     assert found.name.tolist() == ["ethanol", "amine"]
     assert found.id.tolist() == ["HMDB1; CID7", "HMDB2"]
-    CandidatePool.build(
-        write(text), get_layout("morgan4096"), tmp_path / "p.h5", n_jobs=1, report=ReadReport()
-    )
+    write_pool(write(text), get_layout("morgan4096"), tmp_path / "p.h5", report=ReadReport())
     with CandidatePool.open(tmp_path / "p.h5") as pool:
         row = pool.within(46.0419, 10.0)
         assert (row.name.tolist(), row.id.tolist()) == (["ethanol"], ["HMDB1; CID7"])

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pool_files import write_pool
 from rdkit import Chem
 
 from specvae.errors import InputError
@@ -89,6 +90,6 @@ def test_a_pool_has_each_component(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(f"smiles,id\n{PYRANTEL}.{PAMOATE},P1\n", encoding="utf-8")
     layout = get_layout("svae2149")
-    assert CandidatePool.build(path, layout, tmp_path / "p.h5") == 2
+    assert write_pool(path, layout, tmp_path / "p.h5") == 2
     with CandidatePool.open(tmp_path / "p.h5", layout) as pool:
         assert pool.within(206.0878, 10.0).id.tolist() == ["P1"]

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from pool_files import write_pool
 
 from specvae.cli.pool import pool as pool_command
 from specvae.errors import InputError, Interrupted
@@ -52,7 +53,7 @@ def table(tmp_path: Path) -> Path:
 
 
 def build(table: Path, output: Path, *layouts: FingerprintLayout, append: bool = False) -> int:
-    return CandidatePool.build(table, layouts or LAYOUT, output, append=append, n_jobs=1)
+    return write_pool(table, layouts or LAYOUT, output, append=append)
 
 
 def end_before_the_last_step(table: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +152,7 @@ def test_a_killed_build_goes_on_and_computes_nothing_twice(
 
     monkeypatch.setattr(pool_build, "_compute", counted)
     report = ReadReport()
-    CandidatePool.build(table, LAYOUT, output, n_jobs=1, report=report)
+    write_pool(table, LAYOUT, output, report=report)
     assert sum(n_rows) == 67 - 50
     assert [skip.record for skip in report.skips] == ["b"]
     build(table, tmp_path / "other.h5")
@@ -213,7 +214,7 @@ def test_adding_to_a_pool_is_building_it_of_all_files(tmp_path: Path) -> None:
     pool, whole = tmp_path / "pool.h5", tmp_path / "whole.h5"
     build(first, pool)
     assert build(second, pool, append=True) == 64
-    CandidatePool.build([first, second], LAYOUT, whole, n_jobs=1)
+    write_pool([first, second], LAYOUT, whole)
     assert pool.read_bytes() == whole.read_bytes()
 
 
@@ -335,7 +336,7 @@ def test_files_of_databases(tmp_path: Path, case: tuple[str, str, tuple[str, str
     path = tmp_path / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
     report = ReadReport(strict=True)
-    CandidatePool.build(path, LAYOUT, tmp_path / "pool.h5", n_jobs=1, report=report)
+    write_pool(path, LAYOUT, tmp_path / "pool.h5", report=report)
     found = everything_in(tmp_path / "pool.h5")
     assert (found.smiles[0], found.name[0], found.id[0]) == wanted
     assert report.n_read == 1
@@ -345,7 +346,7 @@ def test_a_record_of_an_sd_file_without_structure_is_counted(tmp_path: Path) -> 
     path = tmp_path / "a.sdf"
     path.write_text(f"empty\n\n\nM  END\n$$$$\n{MOLBLOCK}$$$$\n", encoding="utf-8")
     report = ReadReport()
-    CandidatePool.build(path, LAYOUT, tmp_path / "pool.h5", n_jobs=1, report=report)
+    write_pool(path, LAYOUT, tmp_path / "pool.h5", report=report)
     assert [(skip.line, skip.record) for skip in report.skips] == [(1, "empty")]
     assert report.n_read == 1
 
@@ -417,7 +418,7 @@ def test_a_key_of_several_structures_does_not_join_them(tmp_path: Path) -> None:
     rows = "".join(f"{smiles},{key}\n" for smiles in isomers)
     path.write_text(f"smiles,inchikey\n{rows}", encoding="utf-8")
     report = ReadReport()
-    CandidatePool.build(path, LAYOUT, tmp_path / "pool.h5", n_jobs=1, report=report)
+    write_pool(path, LAYOUT, tmp_path / "pool.h5", report=report)
     assert sorted(everything_in(tmp_path / "pool.h5").smiles) == sorted(isomers)
     assert report.notes == {KEY_OF_SEVERAL: 2}
 
@@ -426,7 +427,7 @@ def test_that_a_column_of_queries_is_left_out_is_noted(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("query_id,smiles\na,CCO\nb,CCO\n,CCN\n", encoding="utf-8")
     report = ReadReport()
-    CandidatePool.build(table, LAYOUT, tmp_path / "p.h5", n_jobs=1, report=report)
+    write_pool(table, LAYOUT, tmp_path / "p.h5", report=report)
     assert report.notes == {pool_build.QUERY_ID_LEFT_OUT: 2}
 
 
@@ -434,7 +435,5 @@ def test_that_a_column_of_queries_is_left_out_is_noted(tmp_path: Path) -> None:
 def test_a_refused_input_leaves_no_folder(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.csv").write_text(text, encoding="utf-8")
     with pytest.raises(InputError):
-        CandidatePool.build(
-            tmp_path / "x.csv", get_layout("morgan4096"), tmp_path / "p.h5", n_jobs=1
-        )
+        write_pool(tmp_path / "x.csv", get_layout("morgan4096"), tmp_path / "p.h5")
     assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from annotation_examples import ASPIRIN, CAFFEINE
+from pool_files import write_pool
 from ranking_examples import QUERY, by_mass, table
 
 from specvae.annotation.evidence.library_memory import Absence
@@ -16,7 +17,6 @@ from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Cause, Refusal
 from specvae.errors import ConfigError, InputError
-from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.molecules.molecule import parse_molecule
@@ -89,7 +89,7 @@ def test_a_pool_is_closed_with_its_source(tmp_path: Path, name: str) -> None:
     structures, path = tmp_path / "c.smi", tmp_path / name
     structures.write_text(f"{CAFFEINE} caffeine\n", encoding="utf-8")
     layout = get_layout("morgan4096")
-    CandidatePool.build(structures, layout, path, n_jobs=1)
+    write_pool(structures, layout, path)
     with CandidateSource(path, layout, 10.0, ReadReport()) as source:
         found = source.find(Query.assign_ion(QUERY))
         assert isinstance(found, CandidateSet)
@@ -123,7 +123,7 @@ def test_candidates_by_formula_elements_and_compound(
     path.write_text(f"smiles,name\n{CAFFEINE},caffeine\n{others}", encoding="utf-8")
     layout = get_layout("morgan4096")
     if as_pool:
-        CandidatePool.build(path, layout, tmp_path / "c.h5", n_jobs=1)
+        write_pool(path, layout, tmp_path / "c.h5")
         path = tmp_path / "c.h5"
     if asked.get("exclude"):
         (tmp_path / "no.txt").write_text(f"{CAFFEINE}\n", encoding="utf-8")
@@ -148,7 +148,7 @@ def test_a_salt_is_left_out_by_its_own_key_and_its_parent_s(
     excluded.write_text(f"{key}\n", encoding="utf-8")
     layout = get_layout("morgan4096")
     if as_pool:
-        CandidatePool.build(path, layout, tmp_path / "c.h5", n_jobs=1)
+        write_pool(path, layout, tmp_path / "c.h5")
         path = tmp_path / "c.h5"
     restriction = Restriction.of(exclude=[excluded])
     with CandidateSource(path, layout, 1e6, ReadReport(), 1, restriction) as source:
@@ -228,7 +228,7 @@ def test_fingerprints_of_candidates_are_those_of_the_layout_that_is_asked_for(
     path.write_text(f"smiles\n{CAFFEINE}\nNC(=O)Nc1cc(C(=N)N)ccc1O\nCCO\n", encoding="utf-8")
     layouts = [get_layout(name) for name in ("morgan4096", "mixed2149")]
     if stored is not None:
-        CandidatePool.build(path, [*map(get_layout, stored)], tmp_path / "c.h5", n_jobs=1)
+        write_pool(path, [*map(get_layout, stored)], tmp_path / "c.h5")
         path = tmp_path / "c.h5"
     ethanol = replace(QUERY, precursor_mz=47.0491)
     with CandidateSource(path, layouts[0], 10.0, ReadReport()) as source:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, tiny_annotator
+from pool_files import write_pool
 from ranking_examples import mgf, ranked, said, table
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
@@ -24,7 +25,6 @@ from specvae.annotation.ranking.present import Draft, draft
 from specvae.annotation.ranking.result import Cause, Ranked, Unranked
 from specvae.annotation.ranking.run_scoring import RunState
 from specvae.errors import ConfigError
-from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
 
@@ -45,7 +45,7 @@ def source_of(tmp_path: Path, kind: str) -> CandidateSource:
     if kind == "table":
         return source
     layout = get_layout("morgan4096")
-    CandidatePool.build(tmp_path / "c.csv", layout, tmp_path / "c.h5", n_jobs=1)
+    write_pool(tmp_path / "c.csv", layout, tmp_path / "c.h5")
     return CandidateSource(tmp_path / "c.h5", layout, 10.0, ReadReport())
 
 

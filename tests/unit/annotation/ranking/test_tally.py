@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from annotation_examples import CAFFEINE
+from pool_files import write_pool
 from ranking_examples import QUERY, table
 
 from specvae.annotation.evidence.items import Analogue
@@ -17,7 +18,6 @@ from specvae.annotation.ranking.advice import advice_on
 from specvae.annotation.ranking.candidates import INNER_SALT, CandidateSource
 from specvae.annotation.ranking.result import Annotation, Answer, Cause, Refusal, Unranked
 from specvae.annotation.ranking.tally import Tally
-from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
@@ -43,7 +43,7 @@ def caffeine(request: pytest.FixtureRequest, tmp_path: Path) -> CandidateSource:
     path.write_text(f"smiles\n{CAFFEINE}\n", encoding="utf-8")
     layout = get_layout("morgan4096")
     if request.param == "pool":
-        CandidatePool.build(path, layout, tmp_path / "c.h5", n_jobs=1)
+        write_pool(path, layout, tmp_path / "c.h5")
         path = tmp_path / "c.h5"
     return CandidateSource(path, layout, 10.0, ReadReport())
 
@@ -388,7 +388,7 @@ def test_candidates_that_are_cations_are_no_masses_of_molecules(tmp_path: Path, 
     path.write_text(f"smiles\n{rest}{CHOLINE}\n", encoding="utf-8")
     layout = get_layout("morgan4096")
     if kind == "pool":
-        CandidatePool.build(path, layout, tmp_path / "c.h5", n_jobs=1)
+        write_pool(path, layout, tmp_path / "c.h5")
         path = tmp_path / "c.h5"
     unstated = replace(QUERY, precursor_mz=104.1070, adduct=None, charge=1)
     for spectrum, is_said in (
@@ -451,7 +451,7 @@ def test_inner_salts_that_may_be_what_is_stated_as_a_cation_are_told(
     path.write_text(f"smiles\n{rest}{decoy}\n{smiles}\n", encoding="utf-8")
     layout = get_layout("morgan4096")
     if kind == "pool":
-        CandidatePool.build(path, layout, tmp_path / "c.h5", n_jobs=1)
+        write_pool(path, layout, tmp_path / "c.h5")
         path = tmp_path / "c.h5"
     query = Query.assign_ion(replace(QUERY, precursor_mz=mz, adduct=adduct, charge=1))
     source = CandidateSource(path, layout, 10.0, ReadReport(), queries=[query])

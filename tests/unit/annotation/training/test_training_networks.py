@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from annotation_examples import tiny_config
+from bin_meanings import meaning
 
 from specvae.annotation.library.tensors import (
     ANNOTATION_PATH,
@@ -94,7 +95,7 @@ def test_empty_spectrum_has_no_peak_and_knows_nothing() -> None:
     columns = rows.columns.tolist()
     assert columns
     assert min(columns) >= bins.n_bins
-    assert all("not known" in bins.describe(column) for column in columns)
+    assert all("not known" in meaning(bins, column) for column in columns)
     model = MultimodalVAE(model_config(config, bins, get_layout("morgan4096"))).eval()
     assert model.posterior({SPECTRUM: rows}).mean.shape == (1, 4)
 

@@ -12,6 +12,7 @@ import pytest
 import ranking_examples
 import torch
 from annotation_examples import tiny_config, write_library
+from pool_files import write_pool
 
 from specvae.annotation.library.folds import fold_of, write_split
 from specvae.annotation.library.header import AnnotatorHeader
@@ -35,7 +36,6 @@ from specvae.annotation.training.settings import TrainConfig
 from specvae.annotation.training.streams import choose_pairs
 from specvae.errors import ConfigError, InputError, Interrupted, TrainingError
 from specvae.files import LOCK, exclusive
-from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.molecule import parse_molecule
 from specvae.progress import Silence
@@ -97,7 +97,7 @@ def test_neither_excluded_nor_held_out_compounds_are_learned_from_unpaired(
     molecules.write_text("smiles\n" + "".join(f"{s}\n" for s in [*ALCOHOLS, "CCN", "CCCN"]))
     layout = get_layout("morgan4096")
     if kind == "h5":
-        CandidatePool.build(molecules, layout, tmp_path / "pool.h5")
+        write_pool(molecules, layout, tmp_path / "pool.h5")
         molecules = tmp_path / "pool.h5"
         monkeypatch.setattr(inputs, "_POOL_ROWS", 5)
     files = replace(
@@ -438,7 +438,7 @@ def test_unusable_structures_are_told_before_anything_is_read(
     path = tmp_path / name
     if path.suffix == ".h5":
         (tmp_path / "molecules.csv").write_text("smiles\nCCO\n")
-        CandidatePool.build(tmp_path / "molecules.csv", get_layout("svae2149"), path)
+        write_pool(tmp_path / "molecules.csv", get_layout("svae2149"), path)
     elif content is not None:
         path.write_text(content)
     monkeypatch.setattr(module, "read_library", lambda *_: pytest.fail("the library is read"))
