@@ -19,7 +19,6 @@ share at most the one class that the middle falls into, and no image.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -31,7 +30,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.errors import InputError
-from specvae.files import atomic_text
 
 TRAIN_CAPTIONS, TRAIN_FEATURES = "text_trainvalclasses.txt", "train_features.npy"
 TRAIN_PICTURES = "train_images.npy"
@@ -104,33 +102,6 @@ class Vocabulary:
     def digest(self) -> str:
         """SHA-256 of the words in their order."""
         return hashlib.sha256("\n".join(self.words).encode()).hexdigest()
-
-    def save(self, path: Path) -> None:
-        """Write the words as JSON: ``{"words": [...]}``."""
-        with atomic_text(path) as stream:
-            json.dump({"words": self.words}, stream, ensure_ascii=False, indent=0)
-            stream.write("\n")
-
-    @classmethod
-    def load(cls, path: Path) -> Vocabulary:
-        """Return the vocabulary that `save` wrote.
-
-        Raises
-        ------
-        InputError
-            If the file cannot be read or is no vocabulary.
-        """
-        try:
-            content = json.loads(_read_text(path))
-        except ValueError:
-            raise InputError(f"{path}: no vocabulary: not JSON") from None
-        words = content.get("words") if isinstance(content, dict) else None
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise InputError(f"{path}: no vocabulary: wanted a list of texts under 'words'")
-        try:
-            return cls(tuple(words))
-        except ValueError as error:
-            raise InputError(f"{path}: no vocabulary: {error}") from None
 
 
 @dataclass(frozen=True, eq=False)
