@@ -81,7 +81,7 @@ def explained(name: str = "caffeine") -> Answer:
     query = Query.assign_ion(spectrum("q1"))
     mz = query.spectrum.mz
     both, ours, theirs = (
-        PeakEvidence(float(mz[n]), 0.5, formula, -1.25, 1.5, (0, 1))
+        PeakEvidence(float(mz[n]), formula, -1.25, 1.5, (0, 1))
         for n, formula in enumerate(("C2H3N+", "C3H5N+", "C4H5N+"))
     )
     peaks = RememberedPeaks(np.array([110.07, 195.08]), np.array([0.2, 1.0]), 0.02)

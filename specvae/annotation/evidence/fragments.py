@@ -161,8 +161,8 @@ class FragmentIon:
 
     Attributes
     ----------
-    mz, intensity
-        Of the peak: Th, and relative to the highest.
+    mz
+        Of the peak, Th.
     fragment
         Index into the table; its `FragmentTable.atom_indices` are the atoms that are kept.
     shift
@@ -177,7 +177,6 @@ class FragmentIon:
     """
 
     mz: float
-    intensity: float
     fragment: int
     shift: int
     formula: str
@@ -367,7 +366,6 @@ def explain(
         ion_mz = float(_ion_mz(table.masses[fragment], shift, peaks.sign))
         explanations[peak] = FragmentIon(
             mz=float(peaks.mz[peak]),
-            intensity=float(peaks.intensity[peak]),
             fragment=fragment,
             shift=shift,
             formula=hill_formula(counts) + ("+" if peaks.sign > 0 else "-"),

@@ -87,8 +87,6 @@ class PeakEvidence:
     ----------
     mz
         Th.
-    relative_intensity
-        Relative to the highest of all peaks of the query, explained or not.
     formula
         Of the likeliest ion, in Hill order, with its sign.
     error_ppm
@@ -100,7 +98,6 @@ class PeakEvidence:
     """
 
     mz: float
-    relative_intensity: float
     formula: str
     error_ppm: float
     gain: float

@@ -330,12 +330,10 @@ class EvidencePool:
         peaks = FragmentList.of(query, [molecule]).peaks
         if not len(peaks.mz):
             return ()
-        heights = dict(zip(query.mz.tolist(), query.relative_intensity.tolist(), strict=True))
         table = _fragment_table(molecule)
         return tuple(
             PeakEvidence(
                 e.mz,
-                heights[e.mz],
                 e.formula,
                 deviation_ppm(e.mz, e.mz - e.error),
                 e.gain,

@@ -173,7 +173,7 @@ def crowded(n: int) -> Answer:
     mz = query.spectrum.mz
     first, second = (
         tuple(
-            PeakEvidence(float(mz[i]), 0.5, f"C{i}H{i + k}N+", 2.5, 1.0 + i / 9, (i % 9, i % 9 + 1))
+            PeakEvidence(float(mz[i]), f"C{i}H{i + k}N+", 2.5, 1.0 + i / 9, (i % 9, i % 9 + 1))
             for i in range(k, 60, 2)
         )
         for k in (0, 1)
