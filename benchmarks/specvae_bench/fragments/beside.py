@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.ion_formation import formation_of_candidates
 from specvae.annotation.evidence.library_memory import LibraryMemory
 from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, UNKNOWN_SHARES
 from specvae.annotation.evidence.pool import EvidencePool
@@ -20,6 +19,7 @@ from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.molecule import Molecule
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
+from specvae_bench.evidence import compare
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,7 @@ class BesideFragments:
         pool = self.pool.without(molecules[0].first_block)
         found = np.empty((len(spectra), len(molecules)), np.float32)
         for row, spectrum in enumerate(spectra):
-            prior = formation_of_candidates(candidates, [spectrum.ion], pool.library)
-            compared = pool.compare(
-                spectrum, candidates, packed, np.zeros(len(molecules)), prior=prior
-            )
+            compared = compare(pool, spectrum, candidates, packed, np.zeros(len(molecules)))
             known = compared.library.measured, compared.library.elsewhere
             found[row] = compared.others - DEFAULT_SHARES.odds(*known) + UNKNOWN_SHARES.odds(*known)
         return found

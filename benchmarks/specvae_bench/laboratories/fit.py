@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
-from specvae.annotation.evidence.ion_formation import formation_of_candidates
 from specvae.annotation.evidence.known_share import within_limits
 from specvae.annotation.evidence.list_features import LIST_FEATURES, feature_row
 from specvae.annotation.evidence.listwise import fit_listwise
@@ -29,6 +28,7 @@ from specvae.annotation.ranking.probability import ProbabilityModel
 from specvae.cli.console import Console
 from specvae.counting import counted
 from specvae.errors import InputError
+from specvae_bench.evidence import compare
 from specvae_bench.laboratories.comparison import Fold, Plan, read_folds
 from specvae_bench.laboratories.folds import KNOWN, OTHER_ION, UNKNOWN
 from specvae_bench.laboratories.methods import ListedQuery, Memory, packed_fingerprints
@@ -174,8 +174,7 @@ def _weighed(
     """
     pool = memory.pool.without(removed, ion_mode)
     predicted = query.predicted[model] if model else np.zeros(len(query.candidates))
-    prior = formation_of_candidates(query.candidates, [query.spectrum.ion], pool.library)
-    compared = pool.compare(query.spectrum, query.candidates, query.packed, predicted, prior=prior)
+    compared = compare(pool, query.spectrum, query.candidates, query.packed, predicted)
     return pool.evidence(compared, query.fragment_scores), compared.library.own_features
 
 

@@ -22,9 +22,7 @@ from specvae.annotation.evidence.fragment_score import (
     standard_scorers,
 )
 from specvae.annotation.evidence.fragments import Peaks
-from specvae.annotation.evidence.ion_formation import formation_of_candidates
 from specvae.annotation.evidence.library_memory import LibraryMemory
-from specvae.annotation.evidence.mass_error import mass_errors
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.retention import RetentionIndex
@@ -35,6 +33,7 @@ from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
 from specvae.molecules.fragments import FragmentTable
 from specvae.spectra.spectrum import Spectrum
+from specvae_bench.evidence import compare
 from specvae_bench.laboratories.folds import FoldQuery
 from specvae_bench.laboratories.records import Records, cached_arrays
 from specvae_bench.metfrag import metfrag_scores
@@ -158,7 +157,7 @@ class Memory:
         """Yield the program's own rankings: the evidence without a network, and with each model.
 
         It assumes that half of the queries are known, until the share of a run is estimated.
-        `rescore` is that of `EvidencePool.weigh`.
+        `rescore` is that of `EvidencePool.compare`.
         """
         yield EVERYTHING, _weigh(self.pool, query, np.zeros(len(query.candidates)), rescore)
         for name, predicted in query.predicted.items():
@@ -194,17 +193,8 @@ class Memory:
 def _weigh(
     pool: EvidencePool, query: ListedQuery, predicted: Scores, rescore: int | None
 ) -> Evidence:
-    ion, mz = query.spectrum.ion, query.spectrum.precursor_mz
-    return pool.weigh(
-        query.spectrum,
-        query.candidates,
-        query.packed,
-        predicted,
-        fragment_scores=query.fragment_scores,
-        rescore=rescore,
-        prior=formation_of_candidates(query.candidates, [ion], pool.library),
-        mass_errors=mass_errors(mz, [] if ion is None else [ion], query.candidates),
-    )
+    compared = compare(pool, query.spectrum, query.candidates, query.packed, predicted, rescore)
+    return pool.evidence(compared, query.fragment_scores[compared.is_broken])
 
 
 def pool_of(

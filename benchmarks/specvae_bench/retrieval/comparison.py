@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from specvae.annotation.evaluation.evaluate import place_of_truth
 from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
 from specvae.annotation.evidence.fingerprint import log_likelihoods
-from specvae.annotation.evidence.ion_formation import formation_of_candidates
-from specvae.annotation.evidence.mass_error import mass_errors
+from specvae.annotation.evidence.pool import Comparison as Compared
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.library.library import Library
 from specvae.annotation.library.query import Assumptions, Query
@@ -34,6 +33,7 @@ from specvae.molecules.query_ids import by_form, listed_as
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
+from specvae_bench.evidence import compare
 
 # What models are combined with: of the look-ups the one that ranks best.
 PARTNER = "sum of 30, morgan4096"
@@ -355,23 +355,18 @@ def _final_scores(
     predicted
         The log-likelihoods of their predicted fingerprints.
     """
-    lists = {}
+    found: dict[int, tuple[Spectrum, Compared]] = {}
     for number, (problem, bits, scores) in enumerate(
         zip(problems, compared, predicted, strict=True)
     ):
-        if problem.candidates is None:
-            continue
-        spectrum, ion = problem.spectrum, problem.spectrum.ion
-        evidence = pool.weigh(
-            spectrum,
-            problem.candidates,
-            bits,
-            scores,
-            prior=formation_of_candidates(problem.candidates, [ion], pool.library),
-            mass_errors=mass_errors(
-                spectrum.precursor_mz, [] if ion is None else [ion], problem.candidates
-            ),
-        )
+        if problem.candidates is not None:
+            one = compare(pool, problem.spectrum, problem.candidates, bits, scores)
+            found[number] = problem.spectrum, one
+    with pool.scoring([(s, one.broken, one.candidates) for s, one in found.values()]) as scored:
+        fragments = scored()
+    lists = {}
+    for (number, (spectrum, one)), of_query in zip(found.items(), fragments, strict=True):
+        evidence = pool.evidence(one, of_query)
         lists[number] = ListScores(evidence.scores, spectrum.n_peaks, evidence)
     return annotator.run_scoring.scores_of_run(lists)
 

@@ -164,58 +164,6 @@ class EvidencePool:
         """Layout by which analogues and candidates are compared."""
         return self.library.layout
 
-    def weigh(
-        self,
-        query: Spectrum,
-        candidates: CandidateSet,
-        packed: NDArray[np.uint8],
-        log_likelihoods: NDArray[np.float64],
-        *,
-        fragment_scores: NDArray[np.float64] | None = None,
-        rescore: int | None = None,
-        prior: NDArray[np.float64] | None = None,
-        mass_errors: NDArray[np.float64] | None = None,
-    ) -> Evidence:
-        """Return the evidence for a query's candidates.
-
-        Parameters
-        ----------
-        query
-            A spectrum.
-        candidates
-            At least one, each first block once.
-        packed
-            Their fingerprints in `layout`, uint8 (n_candidates, n_bytes).
-        log_likelihoods
-            Of their predicted fingerprints, float64 (n_candidates,), nats.
-        fragment_scores
-            What `fragment_scores` returns for them, if it is known already; None computes it.
-        rescore
-            Only so many candidates, the best by all other evidence, and those with own spectra are
-            broken into fragments; None: all. The others keep their order below them.
-        prior, mass_errors
-            As in `Evidence`.
-
-        Raises
-        ------
-        UnusableCandidatesError
-            If some of the structures cannot be broken into fragments.
-        """
-        compared = self.compare(
-            query,
-            candidates,
-            packed,
-            log_likelihoods,
-            rescore=rescore,
-            prior=prior,
-            mass_errors=mass_errors,
-        )
-        if fragment_scores is None:
-            fragment_scores = self.fragment_scores(query, compared.broken, candidates)
-        else:
-            fragment_scores = fragment_scores[compared.is_broken]
-        return self.evidence(compared, fragment_scores)
-
     def compare(
         self,
         query: Spectrum,
@@ -228,13 +176,31 @@ class EvidencePool:
         may_be: MayBe | None = None,
         mass_errors: NDArray[np.float64] | None = None,
     ) -> Comparison:
-        """Return all evidence but that of fragments; parameters as of `weigh`, `LibraryMemory.ask`.
+        """Return all evidence for a query's candidates but that of fragments.
 
         `evidence` adds the rest, so that the candidates of many queries can be broken together. A
         spectrum without fragments (`Spectrum.has_fragments`) has no analogues and no library match,
         and its predicted fingerprint, which is that of an empty spectrum, counts for little. Of one
         that cannot be compared in the other ion mode (`in_other_mode`), it still counts which
         candidates have spectra there, as it does for a precursor alone.
+
+        Parameters
+        ----------
+        query
+            A spectrum.
+        candidates
+            At least one, each first block once.
+        packed
+            Their fingerprints in `layout`, uint8 (n_candidates, n_bytes).
+        log_likelihoods
+            Of their predicted fingerprints, float64 (n_candidates,), nats.
+        rescore
+            Only so many candidates, the best by all other evidence, and those with own spectra are
+            broken into fragments; None: all. The others keep their order below them.
+        prior, mass_errors
+            As in `Evidence`.
+        may_be
+            As in `LibraryMemory.ask`.
         """
         of_library = self.library.ask(
             query, candidates, packed, self.own_spectra, self.other_mode, may_be
@@ -345,22 +311,6 @@ class EvidencePool:
             and abs(e.error) <= max(_FAR_DA, ppm_width(e.mz, _FAR_PPM))
         )
 
-    def fragment_scores(
-        self, query: Spectrum, candidates: CandidateSet, listed: CandidateSet | None = None
-    ) -> NDArray[np.float64]:
-        """Return the fragment score of each candidate, float64 (n_candidates,), nats.
-
-        It does not depend on the library. 0 in an ion mode without a scorer. The peaks that count
-        are those that the formulas of `listed` (None: `candidates`) could have.
-
-        Raises
-        ------
-        UnusableCandidatesError
-            If some of the structures cannot be broken into fragments.
-        """
-        with self.scoring([(query, candidates, listed or candidates)]) as scores:
-            return scores()[0]
-
     @contextmanager
     def scoring(
         self,
@@ -369,9 +319,11 @@ class EvidencePool:
         progress: Progress | None = None,
         cache: GraphCache | None = None,
     ) -> Iterator[Callable[[], list[NDArray[np.float64]]]]:
-        """Give a function that returns `fragment_scores` for several queries.
+        """Give a function that returns the fragment scores of several queries' candidates.
 
-        Each of `lists` is a query, its candidates, and those whose formulas count.
+        Each of `lists` is a query, its candidates, and those whose formulas say which peaks count.
+        The scores, float64 (n_candidates,) for each, in nats, do not depend on the library; they
+        are 0 in an ion mode without a scorer.
 
         Each molecule is broken once, by `n_jobs` processes (None: one per core), which start at
         once; `cache` keeps the graphs of molecules for later runs.

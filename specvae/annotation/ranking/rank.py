@@ -78,7 +78,7 @@ def rank_spectra(
         By identifier of a query, another query whose candidates it takes: one of the same feature,
         whose spectra must be neighbours in `records`.
     rescore
-        See `EvidencePool.weigh`.
+        See `EvidencePool.compare`.
     step_seconds
         About how often outcomes are yielded; None where that does not matter.
     n_jobs

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, candidates, spectrum_of
+from evidence_examples import evidence_of
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
@@ -42,7 +43,7 @@ def pool_of(*spectra: Spectrum) -> EvidencePool:
 def weigh(pool: EvidencePool, query: Spectrum, *smiles: str) -> Evidence:
     found = candidates(*smiles)
     packed = fingerprints(list(found.smiles), pool.layout, n_jobs=1)
-    return pool.weigh(query, found, packed, np.zeros(len(found)))
+    return evidence_of(pool, query, found, packed, np.zeros(len(found)))
 
 
 def match(pool: EvidencePool, query: Spectrum, *smiles: str, place: int = 0) -> LibraryMatch | None:

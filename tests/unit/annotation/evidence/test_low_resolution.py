@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from annotation_examples import CAFFEINE, candidates, spectrum_of
+from evidence_examples import evidence_of
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
@@ -49,7 +50,7 @@ def pool_of(*spectra: Spectrum) -> EvidencePool:
 def weigh(pool: EvidencePool, query: Spectrum, *smiles: str) -> tuple[Evidence, OwnSpectra]:
     found = candidates(*smiles)
     packed = fingerprints(list(found.smiles), pool.layout, n_jobs=1)
-    evidence = pool.weigh(query, found, packed, np.zeros(len(found)))
+    evidence = evidence_of(pool, query, found, packed, np.zeros(len(found)))
     assert evidence.own is not None
     return evidence, evidence.own
 
