@@ -102,8 +102,8 @@ def rewindable(path: Path, suffix: str = "") -> Path:
 
     What a pipe or a terminal brings (``/dev/stdin``, ``/dev/fd/63``, a named pipe) can be read once
     only, but the format is found by reading the beginning first. It is stored in a temporary file
-    of the same name with `suffix`, which is removed at the end of the program. Where the suffix
-    decides the kind of file, ``/dev/stdin`` into which a shell redirects a file is that file; if it
+    of the same name with `suffix` (HDF5: that of a pool), which is removed at the end of the
+    program. Where the suffix decides the kind of file, ``/dev/stdin`` into which a shell redirects a file is that file; if it
     has no suffix, or no name any more, it is stored as a pipe's content is; so it is where only the
     process itself can read it: on Windows, of another user's file (``sudo -u me ... < FILE``), and
     of a socket. macOS and the BSDs open no file anew by such a name: it is stored, too.
@@ -134,10 +134,20 @@ def rewindable(path: Path, suffix: str = "") -> Path:
         with copy.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
             is_empty = target.tell() == 0
+        if not path.suffix and _is_hdf5(copy):  # of a pool or library
+            copy = copy.rename(copy.with_suffix(".h5"))
     if is_empty and called in tuple(_SOURCES.values()):
         raise InputError(READ_ALREADY.format(called))
     _SOURCES[str(copy)] = called
     return copy
+
+
+def _is_hdf5(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(_HDF5)) == _HDF5
+
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 @contextmanager

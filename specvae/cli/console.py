@@ -13,6 +13,7 @@ from typing import Any, TextIO, TypeVar, cast
 import click
 
 from specvae.progress import Bars, pace
+from specvae.sources import with_sources
 
 LINE_EVERY = 30.0
 """Shortest time between two lines on a stage if no terminal shows a bar, in s."""
@@ -105,10 +106,10 @@ def echo(text: str) -> None:
 
 
 class _EscapingFormatter(logging.Formatter):
-    """Escapes control characters, as log lines may hold names from files."""
+    """Escapes control characters, as log lines may hold names from files, and names pipes."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return escaped(super().format(record))
+        return escaped(with_sources(super().format(record)))
 
 
 def verbosity(function: Decorated) -> Decorated:

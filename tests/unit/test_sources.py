@@ -14,7 +14,14 @@ import pytest
 from specvae.errors import InputError
 from specvae.molecules.candidates import read_candidates
 from specvae.report import ReadReport, Reason
-from specvae.sources import descriptor_of, from_home, no_such_file, rewindable, with_sources
+from specvae.sources import (
+    descriptor_of,
+    from_home,
+    is_pool,
+    no_such_file,
+    rewindable,
+    with_sources,
+)
 from specvae.spectra.lines import sniff_format
 
 
@@ -78,6 +85,17 @@ def test_what_a_pipe_brings_can_be_read_twice(tmp_path: Path) -> None:
     thread.join()
     assert copy.name == "spectra.csv"
     assert copy.read_bytes() == copy.read_bytes() == content
+
+
+def test_a_pool_that_a_pipe_brings_is_known_by_its_name(tmp_path: Path) -> None:
+    """It was said to be no text file."""
+    pipe = tmp_path / "candidates"
+    os.mkfifo(pipe)
+    thread = feed(pipe, b"\x89HDF\r\n\x1a\n and so on")
+    copy = rewindable(pipe, ".csv")
+    thread.join()
+    assert is_pool(copy)
+    assert with_sources(f"{copy}: x") == f"{pipe}: x"
 
 
 def test_files_folders_and_devices_are_read_where_they_are(tmp_path: Path) -> None:

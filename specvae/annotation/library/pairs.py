@@ -150,11 +150,12 @@ def _as_cation(spectrum: Spectrum, molecule: Molecule) -> Iterator[tuple[str, Sp
         yield CATION.format(stated.name, ion.name), replace(spectrum, adduct=ion.name)
 
 
-SALT_ION = "{} of a salt taken as {}, which its precursor m/z is of"
+SALT_ION = "{} of a salt or ion taken as {}, which its precursor m/z is of"
 # (Species stated for the whole salt, charge of the component that is kept) -> its ion species.
 _IONS_OF_SALTS = {
     **{(f"[M-{anion}]+", 1): "[M]+" for anion in ("Cl", "Br", "I")},
     **{(f"[M-{cation}]-", 0): "[M-H]-" for cation in ("Na", "K", "Li")},
+    ("[M]-", 0): "[M-H]-",  # the acid is kept of an anion
 }
 
 

@@ -25,6 +25,7 @@ from specvae.molecules.structure_text import says_nothing, shown
 from specvae.molecules.text_tables import column_meaning, open_text, plain_word, read_table
 from specvae.molecules.workers import in_order, usable_cores
 from specvae.report import ReadReport
+from specvae.sources import name_of_source
 
 UNREAD = "rows that name no compound left out"
 NO_COUNT = "rows without a count taken as 0"
@@ -117,8 +118,8 @@ class Counts:
             f"; {note} ({n:,}{first.get(note, '')})" for note, n in report.notes.items()
         )
         summary = (
-            f"counts: {counted(len(found), 'compounds')} of {path} ({' + '.join(names)}); one of n "
-            f"is (1 + n)^{weight:g} as likely as one of none{noted}"
+            f"counts: {counted(len(found), 'compounds')} of {name_of_source(path)} "
+            f"({' + '.join(names)}); one of n is (1 + n)^{weight:g} as likely as one of none{noted}"
         )
         return cls(found, weight, summary)
 

@@ -183,4 +183,4 @@ def test_closed_streams(tmp_path: Path) -> None:
     assert out.read_text(encoding="utf-8").count("\n") == 2
     failed, said = code(">&-")
     assert failed == 1
-    assert said == "specvae: Bad file descriptor\n"
+    assert said == "specvae: stdout: Bad file descriptor\n"

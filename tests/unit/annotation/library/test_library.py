@@ -588,6 +588,8 @@ def test_spectra_of_electron_ionisation_are_counted(
         ("CC(=O)Oc1ccccc1C(=O)[O-].[Na+]", "[M-Na]-", 179.0350, "[M-H]-"),
         ("C[N+](C)(C)CCO.[Cl-]", "[M-Cl]+", 105.1143, ""),
         ("OCCCl", "[M-Cl]+", 45.0335, "[M-Cl]+"),  # no salt
+        ("CC(=O)[O-]", "[M]-", 59.0139, "[M-H]-"),
+        ("CC(=O)[O-]", "[M]-", 60.0217, "[M]-"),
         ("CC(=O)Oc1ccccc1C(=O)[O-].[Na+]", "[M-K]-", 201.0169, ""),
     ],
 )

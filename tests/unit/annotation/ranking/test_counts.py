@@ -25,6 +25,7 @@ from specvae.annotation.ranking.result import TERMS, Answer
 from specvae.annotation.ranking.run import RankingRun
 from specvae.errors import ConfigError, InputError
 from specvae.molecules import workers
+from specvae.sources import called_source
 
 THEOPHYLLINE = "Cn1c2nc[nH]c2c(=O)n(C)c1=O"
 THEOBROMINE = "Cn1cnc2c1c(=O)[nH]c(=O)n2C"
@@ -48,6 +49,11 @@ def table(tmp_path: Path) -> Path:
         ",not a structure,?,3,3",
         f",{THEOBROMINE},theobromine again,7,7",
     )
+
+
+def test_counts_from_a_pipe_are_called_by_its_name(table: Path) -> None:
+    with called_source(table, "/dev/fd/63"):
+        assert "of /dev/fd/63 (pubmed_count)" in Counts.read(table, ["PubMed_Count"]).summary
 
 
 def test_several_processes_read_the_same_counts(
