@@ -103,10 +103,11 @@ def rewindable(path: Path, suffix: str = "") -> Path:
     What a pipe or a terminal brings (``/dev/stdin``, ``/dev/fd/63``, a named pipe) can be read once
     only, but the format is found by reading the beginning first. It is stored in a temporary file
     of the same name with `suffix` (HDF5: that of a pool), which is removed at the end of the
-    program. Where the suffix decides the kind of file, ``/dev/stdin`` into which a shell redirects a file is that file; if it
-    has no suffix, or no name any more, it is stored as a pipe's content is; so it is where only the
-    process itself can read it: on Windows, of another user's file (``sudo -u me ... < FILE``), and
-    of a socket. macOS and the BSDs open no file anew by such a name: it is stored, too.
+    program. Where the suffix decides the kind of file, ``/dev/stdin`` into which a shell redirects
+    a file is that file; if it has no suffix, or no name any more, it is stored as a pipe's content
+    is; so it is where only the process itself can read it: on Windows, of another user's file
+    (``sudo -u me ... < FILE``), and of a socket. macOS and the BSDs open no file anew by such a
+    name: it is stored, too.
 
     Raises
     ------
