@@ -20,5 +20,5 @@ def evidence_of(
     rescore: int | None = None,
 ) -> Evidence:
     compared = pool.compare(query, found, packed, log_likelihoods, rescore=rescore)
-    with pool.scoring([(query, compared.broken, found)]) as scores:
+    with pool.scoring([([query], compared.broken, found)]) as scores:
         return pool.evidence(compared, scores()[0])

@@ -362,7 +362,7 @@ def _final_scores(
         if problem.candidates is not None:
             one = compare(pool, problem.spectrum, problem.candidates, bits, scores)
             found[number] = problem.spectrum, one
-    with pool.scoring([(s, one.broken, one.candidates) for s, one in found.values()]) as scored:
+    with pool.scoring([([s], one.broken, one.candidates) for s, one in found.values()]) as scored:
         fragments = scored()
     lists = {}
     for (number, (spectrum, one)), of_query in zip(found.items(), fragments, strict=True):

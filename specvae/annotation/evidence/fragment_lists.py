@@ -63,13 +63,46 @@ class FragmentList(NamedTuple):
         listed
             Those whose formulas count, but for what cannot be broken; None: `molecules`.
         """
-        formulas: dict[float, Composition | None] = {}
-        for each in molecules if listed is None else listed:
-            mass = round(each.exact_mass, 6)  # isomers are of one mass, to the last digits
-            if formulas.get(mass) is None:
-                formulas[mass] = _composition(each.binary)
-        peaks = Peaks.of(spectrum, _MOST_PEAKS).of_formulas(filter(None, formulas.values()))
-        return cls(peaks.only_highest(MAX_PEAKS), molecules)
+        (one,) = cls.of_ions([spectrum], [molecules], [molecules if listed is None else listed])
+        return one
+
+    @classmethod
+    def of_ions(
+        cls,
+        spectra: Sequence[Spectrum],
+        molecules: Sequence[Sequence[Molecule]],
+        listed: Sequence[Sequence[Molecule]],
+    ) -> list[Self]:
+        """Return a list for each ion species that a query may be of.
+
+        The peaks are the same for all, so that scores can be compared: those that may be ions of
+        some candidate.
+
+        Parameters
+        ----------
+        spectra
+            The query as each species.
+        molecules, listed
+            Of each species, as in `of`.
+        """
+        each = [Peaks.of(spectrum, _MOST_PEAKS) for spectrum in spectra]
+        is_part = np.zeros(len(each[0].mz), np.bool_)
+        for peaks, of_ion in zip(each, listed, strict=True):
+            is_part |= peaks.are_of_formulas(_compositions(of_ion))
+        return [
+            cls(peaks.relative(is_part).only_highest(MAX_PEAKS), chosen)
+            for peaks, chosen in zip(each, molecules, strict=True)
+        ]
+
+
+def _compositions(molecules: Sequence[Molecule]) -> list[Composition]:
+    """Return the atoms of each formula, once for isomers."""
+    formulas: dict[float, Composition | None] = {}
+    for each in molecules:
+        mass = round(each.exact_mass, 6)  # isomers are of one mass, to the last digits
+        if formulas.get(mass) is None:
+            formulas[mass] = _composition(each.binary)
+    return [formula for formula in formulas.values() if formula is not None]
 
 
 @lru_cache(maxsize=4096)

@@ -99,11 +99,19 @@ class Peaks(NamedTuple):
         formulas
             `composition` of each.
         """
+        return self.relative(self.are_of_formulas(formulas))
+
+    def are_of_formulas(self, formulas: Iterable[Composition]) -> NDArray[np.bool_]:
+        """Return which peaks `of_formulas` keeps, (n_peaks,)."""
         is_part = np.zeros(len(self.mz), np.bool_)
         for kinds in formulas:
             is_part[~is_part] = has_subformula(kinds, self._kept(~is_part))
-        kept = self._kept(is_part)
-        return kept._replace(intensity=kept.intensity / kept.intensity.max(initial=1e-300))
+        return is_part
+
+    def relative(self, kept: NDArray[np.bool_]) -> Self:
+        """Return some of the peaks, (n_peaks,); the intensity of the highest of them is 1."""
+        chosen = self._kept(kept)
+        return chosen._replace(intensity=chosen.intensity / chosen.intensity.max(initial=1e-300))
 
     def only_highest(self, n: int) -> Self:
         """Return the highest peaks, at most `n`."""

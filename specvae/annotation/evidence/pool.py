@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -314,16 +315,16 @@ class EvidencePool:
     @contextmanager
     def scoring(
         self,
-        lists: Sequence[tuple[Spectrum, CandidateSet, CandidateSet]],
+        lists: Sequence[tuple[Sequence[Spectrum], CandidateSet, CandidateSet]],
         n_jobs: int | None = 1,
         progress: Progress | None = None,
         cache: GraphCache | None = None,
     ) -> Iterator[Callable[[], list[NDArray[np.float64]]]]:
         """Give a function that returns the fragment scores of several queries' candidates.
 
-        Each of `lists` is a query, its candidates, and those whose formulas say which peaks count.
-        The scores, float64 (n_candidates,) for each, in nats, do not depend on the library; they
-        are 0 in an ion mode without a scorer.
+        Each of `lists` is a query as each ion species that its candidates are of, the candidates,
+        and those whose formulas say which peaks count. The scores, float64 (n_candidates,) for
+        each, in nats, do not depend on the library; they are 0 in an ion mode without a scorer.
 
         Each molecule is broken once, by `n_jobs` processes (None: one per core), which start at
         once; `cache` keeps the graphs of molecules for later runs.
@@ -334,25 +335,29 @@ class EvidencePool:
             If some of the structures cannot be broken into fragments.
         """
         progress = progress or Silence()
+        of_ions = [self._fragment_lists(*one) for one in lists]
         try:
             with scoring(
                 self.scorers,
-                [self._fragment_list(*one) for one in lists],
+                list(chain.from_iterable(of_ions)),
                 n_jobs,
                 lambda done, total: progress.progress("breaking candidates", done, total),
                 cache,
             ) as scores:
-                yield scores
+                yield lambda: _joined(iter(scores()), [found for _, found, _ in lists], of_ions)
         except StructureError as error:
             raise UnusableCandidatesError(str(error)) from None
 
-    def _fragment_list(
-        self, query: Spectrum, found: CandidateSet, listed: CandidateSet
-    ) -> FragmentList:
-        molecules = list(found.molecules)
-        if self.has_fragments(query):
-            return FragmentList.of(query, molecules, list(listed.molecules))
-        return FragmentList(Peaks.of(query), molecules)
+    def _fragment_lists(
+        self, spectra: Sequence[Spectrum], found: CandidateSet, listed: CandidateSet
+    ) -> list[FragmentList]:
+        """Return a list for each ion species of a query."""
+        ions = range(len(spectra))
+        molecules = [list(found.molecules[_are_of(ion, found)]) for ion in ions]
+        if not self.has_fragments(spectra[0]):
+            return [FragmentList(Peaks.of(spectra[ion]), molecules[ion]) for ion in ions]
+        count = [list(listed.molecules[_are_of(ion, listed)]) for ion in ions]
+        return FragmentList.of_ions(spectra, molecules, count)
 
     def has_fragments(self, query: Spectrum) -> bool:
         """Return whether fragments are evidence for a query of this ion mode."""
@@ -385,6 +390,28 @@ class EvidencePool:
             except StructureError:
                 rows.append(row)
         return rows
+
+
+def _are_of(ion: int, candidates: CandidateSet) -> NDArray[np.bool_]:
+    """Return which candidates have the mass of a query as one of its ion species."""
+    if candidates.ion is None:
+        return np.ones(len(candidates), np.bool_)
+    return np.asarray(candidates.ion == ion)
+
+
+def _joined(
+    scores: Iterator[NDArray[np.float64]],
+    sets: Sequence[CandidateSet],
+    of_ions: Sequence[Sequence[FragmentList]],
+) -> list[NDArray[np.float64]]:
+    """Return the scores of each query's candidates, given those of each of its ion species."""
+    joined = []
+    for candidates, lists in zip(sets, of_ions, strict=True):
+        together = np.zeros(len(candidates))
+        for ion in range(len(lists)):
+            together[_are_of(ion, candidates)] = next(scores)
+        joined.append(together)
+    return joined
 
 
 @lru_cache(maxsize=_TABLES_KEPT)

@@ -122,7 +122,8 @@ def _peaks(
 ) -> tuple[PeakEvidence, ...]:
     if pool is None or candidate.molecule is None:
         return ()
-    return pool.explain(query.spectrum, candidate.molecule)
+    ion = query.ion_named(candidate.adduct)
+    return pool.explain(query.spectrum_of(ion), candidate.molecule)
 
 
 def _library_spectrum(

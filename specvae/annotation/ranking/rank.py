@@ -331,7 +331,7 @@ class _Ranker:
         self, pool: EvidencePool, listed: Sequence[_ListedQuery], broken: Sequence[CandidateSet]
     ) -> AbstractContextManager[Callable[[], list[NDArray[np.float64]]]]:
         lists = [
-            (query.spectrum, found, _fitting(query, candidates))
+            (_spectra(query, candidates), found, _fitting(query, candidates))
             for (query, candidates), found in zip(listed, broken, strict=True)
         ]
         return pool.scoring(lists, self.n_jobs, self.progress, self.source.graphs)

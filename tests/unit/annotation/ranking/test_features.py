@@ -382,6 +382,32 @@ def test_the_report_draws_the_spectrum_of_a_feature_that_matched(
     assert of_one["facts"] == shown["facts"][1:]
 
 
+def test_fragments_of_a_candidate_are_those_of_its_ion(
+    annotator: Annotator, tmp_path: Path
+) -> None:
+    """Of a candidate that is tried as [M+Na]+, no ion with sodium counted, and none was shown."""
+    other = "COC(=O)CC(=CC(=O)OC)C(=O)OC"  # its [M+H]+ has the mass of caffeine's [M+Na]+
+    (tmp_path / "c.csv").write_text(f"smiles\n{CAFFEINE}\n{other}\n", encoding="utf-8")
+    with_sodium = (160.0481, 217.0696)  # C6H7N3NaO+, and the precursor
+    stated = query("a", *with_sodium, precursor_mz=217.0696, adduct="[M+Na]+").spectrum
+
+    def of_caffeine(tried: str | None) -> tuple[float, list[str]]:
+        options = RunOptions(candidates=tmp_path / "c.csv", try_adducts=tried, n_jobs=1)
+        spectrum = replace(stated, adduct=None, charge=None) if tried else stated
+        (answer,) = RankingRun(annotator, options).results([spectrum], explained=True).results
+        assert isinstance(answer, Answer)
+        assert answer.explanation is not None
+        assert answer.n_candidates == (2 if tried else 1)
+        place = [annotation.formula for annotation in answer.annotations].index("C8H10N4O2")
+        fragments = answer.annotations[place].terms[EVIDENCE_KINDS.index("fragments")]
+        peaks = (answer.explanation.peaks, answer.explanation.second_peaks)[place]
+        return fragments, [peak.formula for peak in peaks]
+
+    as_stated = of_caffeine(None)
+    assert "C6H7N3NaO+" in as_stated[1]
+    assert of_caffeine("[M+H]+,[M+Na]+") == as_stated
+
+
 def test_the_command_merges_when_it_is_asked(tmp_path: Path) -> None:
     tiny = tiny_annotator()
     save_checkpoint(tmp_path / "m.safetensors", tiny.model, tiny.header)
