@@ -88,28 +88,21 @@ class Peaks(NamedTuple):
         metal, n_metals = ("", 0) if ion is None else ion.metal
         return peaks._replace(metal=metal, n_metals=n_metals)
 
-    def of_formulas(self, formulas: Iterable[Composition]) -> Self:
-        """Return the peaks that some part of at least one formula has the mass of.
-
-        All others are noise, or ions of something else. The intensity of the highest that is left
-        is 1; no peak may be left.
-
-        Parameters
-        ----------
-        formulas
-            `composition` of each.
-        """
-        return self.relative(self.are_of_formulas(formulas))
-
     def are_of_formulas(self, formulas: Iterable[Composition]) -> NDArray[np.bool_]:
-        """Return which peaks `of_formulas` keeps, (n_peaks,)."""
+        """Return which peaks some part of at least one formula has the mass of, (n_peaks,).
+
+        All others are noise, or ions of something else. `formulas` are the `composition` of each.
+        """
         is_part = np.zeros(len(self.mz), np.bool_)
         for kinds in formulas:
             is_part[~is_part] = has_subformula(kinds, self._kept(~is_part))
         return is_part
 
     def relative(self, kept: NDArray[np.bool_]) -> Self:
-        """Return some of the peaks, (n_peaks,); the intensity of the highest of them is 1."""
+        """Return those peaks, (n_peaks,), that are kept: the highest has an intensity of 1.
+
+        None may be left.
+        """
         chosen = self._kept(kept)
         return chosen._replace(intensity=chosen.intensity / chosen.intensity.max(initial=1e-300))
 

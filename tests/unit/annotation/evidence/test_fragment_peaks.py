@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from specvae.annotation.evidence.fragments import Peaks, composition, has_subformula
+from specvae.annotation.evidence.fragments import Composition, Peaks, composition, has_subformula
 from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, formula_mass
 from specvae.molecules.fragments import FragmentTable
 
@@ -68,18 +68,24 @@ def test_peaks_that_are_no_part_of_a_formula_are_left_out() -> None:
     ethanol, pyridine = (composition(FragmentTable.of(one).graph) for one in ("CCO", "c1ccncc1"))
     mz = np.array([ion_of("CH3O"), 33.5, ion_of("C4H4"), ion_of("C3H3N"), 61.5])
     query = Peaks.highest(mz, np.array([0.5, 100.0, 0.1, 0.2, 3.0]), 80.05)
-    assert query.of_formulas([ethanol, pyridine]).mz.tolist() == mz[[0, 2, 3]].tolist()
-    assert query.of_formulas([ethanol, pyridine]).intensity.tolist() == [1.0, 0.2, 0.4]
-    assert query.of_formulas([pyridine]).intensity.tolist() == [0.5, 1.0]
-    assert query.of_formulas([ethanol]).mz.tolist() == mz[:1].tolist()
-    assert query.of_formulas([ethanol]).precursor_mz == query.precursor_mz
-    assert len(query._replace(mz=query.mz + 0.1).of_formulas([ethanol, pyridine]).mz) == 0
-    assert len(query.of_formulas([]).mz) == 0
+
+    def left(*formulas: Composition, by: float = 0.0) -> Peaks:
+        moved = query._replace(mz=query.mz + by)
+        return moved.relative(moved.are_of_formulas(formulas))
+
+    assert left(ethanol, pyridine).mz.tolist() == mz[[0, 2, 3]].tolist()
+    assert left(ethanol, pyridine).intensity.tolist() == [1.0, 0.2, 0.4]
+    assert left(pyridine).intensity.tolist() == [0.5, 1.0]
+    assert left(ethanol).mz.tolist() == mz[:1].tolist()
+    assert left(ethanol).precursor_mz == query.precursor_mz
+    assert len(left(ethanol, pyridine, by=0.1).mz) == 0
+    assert len(left().mz) == 0
 
 
 def test_parts_may_have_the_metal_of_the_adduct() -> None:
     kinds = composition(FragmentTable.of("CCO").graph)
     mz = np.array([ion_of("CH2ONa")])
     query = Peaks.highest(mz, np.ones(1), 69.03)
-    assert len(query.of_formulas([kinds]).mz) == 0
-    assert len(query._replace(metal="Na", n_metals=1).of_formulas([kinds]).mz) == 1
+    with_metal = query._replace(metal="Na", n_metals=1)
+    found = [each.are_of_formulas([kinds]).tolist() for each in (query, with_metal)]
+    assert found == [[False], [True]]
