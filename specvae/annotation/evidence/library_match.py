@@ -154,6 +154,12 @@ class OwnSpectra(NamedTuple):
         found.n_shared[places], found.is_nominal[places] = shared[best], True
         return found
 
+    @property
+    def may_be_clear(self) -> NDArray[np.bool_]:
+        """Which matches are clear as far as cosine and shared peaks go, bool (n_candidates,)."""
+        enough = (self.cosine >= CLEAR_COSINE) & (self.n_shared >= CLEAR_PEAKS)
+        return enough & ~self.is_nominal
+
     @classmethod
     def none(cls, n: int) -> OwnSpectra:
         """Return that none of n candidates has a spectrum."""
@@ -176,10 +182,14 @@ class OwnSpectra(NamedTuple):
 
     @classmethod
     def best(cls, of_queries: Sequence[OwnSpectra]) -> OwnSpectra:
-        """Return the best matches of the same candidates for several queries."""
-        # A match of cosine 0 is better than none; nominal masses tell less than accurate ones.
+        """Return the best matches of the same candidates for several queries.
+
+        A match of cosine 0 is better than none, and nominal masses tell less than accurate ones.
+        One that may be clear is best: the precursor alone makes spectra of low energy alike.
+        """
         likeness = [
-            np.where(found.row < 0, -2.0, found.cosine - found.is_nominal) for found in of_queries
+            np.where(found.row < 0, -2.0, found.cosine - found.is_nominal + found.may_be_clear)
+            for found in of_queries
         ]
         best = np.argmax(likeness, axis=0)[np.newaxis]
         return cls(
@@ -207,11 +217,9 @@ class OwnSpectra(NamedTuple):
             cosine=cosine,
             n_shared=n_shared,
             is_clear=(
-                bool(compared[place])
+                bool(compared[place] and self.may_be_clear[place])
                 and same_ion
                 and is_measured
-                and cosine >= CLEAR_COSINE
-                and n_shared >= CLEAR_PEAKS
                 and cosine - float(others.max(initial=0.0)) >= CLEAR_MARGIN
             ),
             row=row,

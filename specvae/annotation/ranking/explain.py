@@ -88,13 +88,14 @@ class Explainer:
     def _shown(
         self, pool: EvidencePool, query: Query, best: Annotation, analogues: Sequence[Analogue]
     ) -> Query:
-        """Return the query with that of its spectra which a library spectrum was found by."""
-        rows = [best.match.row] if best.match is not None else [a.row for a in analogues[:1]]
-        if len(self.spectra) < 2 or not rows or rows[0] < 0:
+        """Return the query with that of its spectra which the library spectrum was found by."""
+        found = best.match or next(iter(analogues), None)
+        if len(self.spectra) < 2 or found is None or found.row < 0:
             return query
         is_nominal = best.match is not None and best.match.is_nominal
-        cosines = [_cosine(pool.library.index, s, rows[0], is_nominal) for s in self.spectra]
-        return replace(query, spectrum=self.spectra[int(np.argmax(cosines))])
+        cosines = [_cosine(pool.library.index, s, found.row, is_nominal) for s in self.spectra]
+        nearest = int(np.argmin(np.abs(np.array(cosines) - found.cosine)))
+        return replace(query, spectrum=self.spectra[nearest])
 
     def _bits(
         self, annotator: Annotator, best: Sequence[Annotation], places: Sequence[int]

@@ -179,6 +179,18 @@ def test_the_best_of_a_hundred_spectra_of_a_feature() -> None:
     assert best.cosine.tolist() == pytest.approx([0.569, 0.0])
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_match_that_may_be_clear_goes_before_one_of_the_precursor(order: int) -> None:
+    """Merged with spectra of low energy, features lost level 2a: their precursor is like itself."""
+    columns = [(0.95, 1, False), (0.8, 5, False), (0.69, 9, False), (0.99, 9, True)]
+    found = [
+        OwnSpectra(np.array([row]), np.array([cosine]), np.array([n_shared]), np.array([nominal]))
+        for row, (cosine, n_shared, nominal) in enumerate(columns)
+    ]
+    assert OwnSpectra.best(found[::order]).row.tolist() == [1]
+    assert OwnSpectra.best([found[0], *found[2:]][::order]).row.tolist() == [0]
+
+
 def test_a_spectrum_that_agrees_in_nothing_goes_before_none() -> None:
     """The first query of a feature cannot be compared with spectra of the other ion mode."""
     second = OwnSpectra(np.array([4]), np.zeros(1), np.zeros(1, np.int64), np.zeros(1, np.bool_))
