@@ -14,18 +14,15 @@ from specvae.annotation.library.compounds import read_excluded, read_truth
 from specvae.annotation.library.filter import SpectrumFilter, canonical_adducts
 from specvae.annotation.library.library import Library
 from specvae.annotation.library.pairs import read_pairs
-from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.cli.console import Console
 from specvae.compression import open_decompressed
 from specvae.errors import InputError
-from specvae.molecules.fingerprint import get_layout
 from specvae.report import ReadReport
 from specvae_bench.files import digests
 from specvae_bench.folds.contest import Challenges, prepare
 from specvae_bench.folds.options import FoldFiles
-from specvae_bench.retrieval.comparison import Problem, read_problems, say_skipped
-from specvae_bench.retrieval.methods import LAYOUTS
+from specvae_bench.retrieval.comparison import Problem, read_problems
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +60,8 @@ def read_fold(files: FoldFiles, output: Path, console: Console) -> Fold:
     """
     challenges = prepare(files.data, output, console.log)
     truth = read_truth(challenges.truth)
-    filtered = QueryFilter.of(files.ion_mode, files.adducts)
-    layout = get_layout(LAYOUTS[0])
-    of_candidates = ReadReport()
-    with CandidateSource(challenges.candidates, layout, files.ppm, of_candidates) as source:
-        problems, missing = read_problems(challenges.queries, truth, source, filtered, console)
-    say_skipped(of_candidates, console)
+    asked = QueryFilter.of(files.ion_mode, files.adducts)
+    problems, missing = read_problems(challenges, truth, asked, files.ppm, console)
     if not problems:
         raise InputError(
             f"{challenges.queries}: no query is left that has a truth in {challenges.truth}"

@@ -20,19 +20,15 @@ from specvae.annotation.evaluation.hits import (
 from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
 from specvae.annotation.evidence.fragment_score import read_scorers
 from specvae.annotation.library.compounds import read_truth
-from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.cli.console import Console
 from specvae.counting import counted
 from specvae.errors import InputError
-from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.graph_cache import GraphCache
-from specvae.report import ReadReport
 from specvae_bench.files import digests
 from specvae_bench.folds.contest import prepare
 from specvae_bench.markdown import table
-from specvae_bench.retrieval.comparison import Problem, read_problems, say_skipped
-from specvae_bench.retrieval.methods import LAYOUTS
+from specvae_bench.retrieval.comparison import Problem, read_problems
 
 _LEVELS = (1, 5, 20)
 
@@ -140,12 +136,7 @@ def _problems(
     """Return the queries whose truth is listed, and how many others have one."""
     with TemporaryDirectory() as merged:
         files = prepare(fold, Path(merged), console.log)
-        truth = read_truth(files.truth)
-        layout = get_layout(LAYOUTS[0])
-        report = ReadReport()
-        with CandidateSource(files.candidates, layout, ppm, report) as source:
-            problems, _ = read_problems(files.queries, truth, source, wanted, console)
-        say_skipped(report, console)
+        problems, _ = read_problems(files, read_truth(files.truth), wanted, ppm, console)
     listed = [problem for problem in problems if problem.place is not None]
     if not listed:
         raise InputError(f"{fold}: no query is left whose truth is among its candidates")
@@ -155,11 +146,7 @@ def _problems(
 def _ranked(
     problems: Sequence[Problem], path: Path, n_jobs: int | None, console: Console
 ) -> Ranked:
-    lists = [
-        FragmentList.of(problem.spectrum, list(problem.candidates.molecules))
-        for problem in problems
-        if problem.candidates is not None
-    ]
+    lists = [FragmentList.of(problem.spectrum, problem.molecules) for problem in problems]
     scorers = read_scorers(path)
     for mode in sorted({one.peaks.ion_mode for one in lists} - scorers.keys()):
         raise InputError(f"{path}: no fragment score of {mode} ions, wanted one")

@@ -6,35 +6,34 @@ import json
 import time
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from specvae.annotation.evaluation.hits import random_curve, summarise, top_k_curve
+from specvae.annotation.evaluation.hits import TruthRank, random_curve, summarise, top_k_curve
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.library.compounds import read_truth
-from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
 from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.files import atomic_text
-from specvae.molecules.fingerprint import get_layout
+from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 from specvae_bench.files import write_result
 from specvae_bench.folds.contest import prepare
 from specvae_bench.folds.topk import K_MAX
 from specvae_bench.markdown import table
-from specvae_bench.retrieval.comparison import read_problems
+from specvae_bench.retrieval.comparison import Problem, read_problems
 
 _LOGITS = ".logits.npz"
+_PPM = 10.0  # where candidates have no query_id
 
 
-def finish(
-    output: Path, folds: Sequence[Path], console: Console, ion_mode: str = "positive"
-) -> str:
+def finish(output: Path, folds: Sequence[Path], console: Console, ion_mode: str) -> str:
     """Rank each fold's candidates by the predicted logits in a folder; return a Markdown table.
 
     Writes ``hits-FOLD.json``. A query without candidates counts as missed.
@@ -73,45 +72,23 @@ def _of_fold(
     output: Path, fold: Path, predicted: dict[str, Any], console: Console, ion_mode: str
 ) -> list[list[str]]:
     challenges = prepare(fold, output, console.log)
-    truth = read_truth(challenges.truth)
-    position = {
-        spectrum.query_id: row
-        for row, spectrum in enumerate(read_spectra(challenges.queries, ReadReport()))
-    }
-    rows: list[list[str]] = []
-    results: dict[str, Any] = {}
-    chance: list[float] = []
-    sources: dict[str, Any] = {}
+    wanted = QueryFilter.of(ion_mode, ())
+    problems, _ = read_problems(challenges, read_truth(challenges.truth), wanted, _PPM, console)
+    if not problems:
+        raise InputError(f"{challenges.queries}: no {ion_mode} query that has a truth")
+    spectra = read_spectra(challenges.queries, ReadReport())
+    place = {spectrum.query_id: row for row, spectrum in enumerate(spectra)}
+    places = [place[problem.spectrum.query_id] for problem in problems]
+    rows, models, chance = [], {}, []
     for name, logits in predicted.items():
         run = json.loads((output / f"{name}.json").read_text(encoding="utf-8"))
-        layout = get_layout(run["prepared"]["fingerprint"])
-        if fold.name not in logits or len(logits[fold.name]) != len(position):
+        if fold.name not in logits or len(logits[fold.name]) != len(place):
             raise InputError(f"{output}: {name} has no prediction for the queries of {fold}")
-        if layout.name not in sources:
-            with CandidateSource(challenges.candidates, layout, 10.0, ReadReport()) as source:
-                problems, _ = read_problems(
-                    challenges.queries, truth, source, QueryFilter.of(ion_mode, ()), console
-                )
-                lists = [each.candidates for each in problems if each.candidates is not None]
-                (packed,) = source.packed(lists, [layout], 1, console)
-            if not problems:
-                raise InputError(f"{challenges.queries}: no {ion_mode} query that has a truth")
-            sources[layout.name] = problems, packed
-        problems, packed = sources[layout.name]
-        ranks, blind = [], []
-        found = iter(packed)
-        for problem in problems:
-            if problem.candidates is None:  # which counts as missed
-                ranks.append(problem.rank(np.empty(0), "mass"))
-                blind.append(ranks[-1])
-                continue
-            bits = next(found)
-            row = logits[fold.name][position[problem.spectrum.query_id]].astype(np.float64)
-            ranks.append(problem.rank(log_likelihoods(bits, row), "mass"))
-            empty = logits["blind"][0].astype(np.float64)
-            blind.append(problem.rank(log_likelihoods(bits, empty), "mass"))
+        packed = _packed(problems, run["prepared"]["fingerprint"])
+        ranks = _ranks(problems, packed, logits[fold.name][places])
+        blind = _ranks(problems, packed, np.repeat(logits["blind"][:1], len(problems), axis=0))
         figures = summarise(ranks, blind, seed=0)
-        results[name] = {
+        models[name] = {
             **figures,
             "kind": run["kind"],
             "epochs": len(run["epochs"]),
@@ -119,11 +96,7 @@ def _of_fold(
             "top_k": top_k_curve(ranks, K_MAX),
         }
         chance = random_curve(ranks, K_MAX)
-        hits = [f"{100 * float(figures[f'hit_at_{k}']):.1f}" for k in (1, 5, 20)]  # type: ignore[arg-type]
-        rest = [f"{100 * float(figures[f'{c}_hit_at_1']):.1f}" for c in ("random", "blind")]  # type: ignore[arg-type]
-        mrr = f"{figures['mrr']:.3f}"
-        cells = [fold.name, name, str(len(run["epochs"])), str(figures["n_queries"])]
-        rows.append([*cells, *hits, mrr, *rest])
+        rows.append([fold.name, name, str(len(run["epochs"])), *_cells(figures)])
     write_result(
         output / f"hits-{fold.name}.json",
         {
@@ -131,8 +104,31 @@ def _of_fold(
             "date": time.strftime("%Y-%m-%d"),
             "ion_mode": ion_mode,
             "data": challenges.digests(),
-            "models": results,
+            "models": models,
             "random_top_k": chance,
         },
     )
     return rows
+
+
+def _packed(problems: Sequence[Problem], layout: str) -> list[NDArray[np.uint8]]:
+    cache = FingerprintCache()
+    return [fingerprints(each.molecules, get_layout(layout), cache, 1) for each in problems]
+
+
+def _ranks(
+    problems: Sequence[Problem],
+    packed: Sequence[NDArray[np.uint8]],
+    logits: NDArray[np.floating[Any]],
+) -> list[TruthRank]:
+    """Return where the truths stand by the logits of their queries (n_queries, n_bits)."""
+    return [
+        problem.rank(log_likelihoods(bits, row), "mass")
+        for problem, bits, row in zip(problems, packed, logits.astype(np.float64), strict=True)
+    ]
+
+
+def _cells(figures: Mapping[str, Any]) -> list[str]:
+    hits = [f"{100 * figures[f'hit_at_{k}']:.1f}" for k in (1, 5, 20)]
+    rest = [f"{100 * figures[f'{control}_hit_at_1']:.1f}" for control in ("random", "blind")]
+    return [str(figures["n_queries"]), *hits, f"{figures['mrr']:.3f}", *rest]

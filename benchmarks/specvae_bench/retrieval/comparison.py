@@ -34,6 +34,8 @@ from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
 from specvae.spectra.spectrum import Spectrum
 from specvae_bench.evidence import compare
+from specvae_bench.folds.contest import Challenges
+from specvae_bench.retrieval.methods import LAYOUTS
 
 # What models are combined with: of the look-ups the one that ranks best.
 PARTNER = "sum of 30, morgan4096"
@@ -72,6 +74,11 @@ class Problem:
         """Number of candidates."""
         return 0 if self.candidates is None else len(self.candidates)
 
+    @property
+    def molecules(self) -> list[Molecule]:
+        """The candidates' structures."""
+        return [] if self.candidates is None else list(self.candidates.molecules)
+
     def rows(self, track: str) -> NDArray[np.int64]:
         """Return the indices (n,) of the candidates that compete in a track."""
         return self.of_formula if track == "formula" else np.arange(self.n_candidates)
@@ -85,43 +92,42 @@ class Problem:
 
 
 def read_problems(
-    queries: Path,
-    truth: Mapping[str, str],
-    source: CandidateSource,
-    wanted: QueryFilter,
-    console: Console,
+    files: Challenges, truth: Mapping[str, str], wanted: QueryFilter, ppm: float, console: Console
 ) -> tuple[list[Problem], list[str]]:
     """Return the queries that have a truth and pass the filter, and what has a truth but no query.
 
-    A query that could not be read is of the second kind.
+    A query that could not be read is of the second kind. Candidates without a query_id are those
+    within `ppm` of a query's mass.
     """
     # The library has no other ion mode, as if a model that knows one only were asked.
     assumed = Assumptions(ion_mode=wanted.ion_mode)
-    report = ReadReport()
+    report, of_candidates = ReadReport(), ReadReport()
     problems: list[Problem] = []
     seen: set[str] = set()
     forms = by_form(truth)
-    for spectrum in read_spectra(queries, report):
-        console.progress("finding candidates", report.n_read)
-        query = Query.assign_ion(spectrum, assumed)
-        name = listed_as(query.query_id, truth, forms)
-        if name is None:
-            continue
-        seen.add(name)
-        if wanted.reject(query):
-            continue
-        block = truth[name]
-        found = source.find(query)
-        if isinstance(found, Refusal):
-            problems.append(Problem(query.spectrum, block, None, None, np.empty(0, np.int64)))
-            continue
-        place, block = place_of_truth(found, block)
-        problems.append(Problem(query.spectrum, block, found, place, same_formula(found, place)))
+    with CandidateSource(files.candidates, get_layout(LAYOUTS[0]), ppm, of_candidates) as source:
+        for spectrum in read_spectra(files.queries, report):
+            console.progress("finding candidates", report.n_read)
+            query = Query.assign_ion(spectrum, assumed)
+            name = listed_as(query.query_id, truth, forms)
+            if name is None:
+                continue
+            seen.add(name)
+            if not wanted.reject(query):
+                problems.append(_problem(query, truth[name], source.find(query)))
     console.log(f"queries: {report.summary()}")
     missing = [query_id for query_id in truth if query_id not in seen]
     if missing:
         console.log(without_query(len(missing)))
+    say_skipped(of_candidates, console)
     return problems, missing
+
+
+def _problem(query: Query, truth: str, found: CandidateSet | Refusal) -> Problem:
+    if isinstance(found, Refusal):
+        return Problem(query.spectrum, truth, None, None, np.empty(0, np.int64))
+    place, truth = place_of_truth(found, truth)
+    return Problem(query.spectrum, truth, found, place, same_formula(found, place))
 
 
 def say_skipped(candidates: ReadReport, console: Console) -> None:
@@ -289,11 +295,8 @@ class Comparison:
     def packed(self, layout: str) -> list[NDArray[np.uint8]]:
         """Return the candidates' fingerprints, uint8 (n_candidates, n_bytes) for each problem."""
         if layout not in self._packed:
-            molecules = [
-                [] if p.candidates is None else list(p.candidates.molecules) for p in self.problems
-            ]
-            table = self._fingerprints([m for of_one in molecules for m in of_one], layout)
-            ends = np.cumsum([len(of_one) for of_one in molecules])
+            table = self._fingerprints([m for p in self.problems for m in p.molecules], layout)
+            ends = np.cumsum([p.n_candidates for p in self.problems])
             self._packed[layout] = np.split(table, ends[:-1])
         return self._packed[layout]
 

@@ -79,5 +79,6 @@ def isobars(known: Library, n_most: int) -> list[Example]:
 def _scores(comparison: Comparison, score: Score) -> Iterator[NDArray[np.float64]]:
     table_of = lru_cache(_TABLES_KEPT)(FragmentTable.of)
     for problem in comparison.problems:
-        molecules = [] if problem.candidates is None else list(problem.candidates.molecules)
-        yield score(Peaks.of(problem.spectrum), [table_of(molecule) for molecule in molecules])
+        yield score(
+            Peaks.of(problem.spectrum), [table_of(molecule) for molecule in problem.molecules]
+        )

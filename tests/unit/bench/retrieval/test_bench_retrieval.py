@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import ranking_examples
 from annotation_examples import tiny_annotator
 from numpy.typing import NDArray
 from retrieval_examples import ACETIC_ACID, ISOPROPANOL, PROPANOL, candidates, known, problem
+from specvae_bench.folds.contest import Challenges
 from specvae_bench.folds.fold import fold_digest
 from specvae_bench.retrieval.comparison import Comparison, read_problems, same_formula
 from specvae_bench.retrieval.lookups import frequency_logits
@@ -107,6 +109,11 @@ def test_the_digest_is_of_contents_compressed_or_not(tmp_path: Path) -> None:
     assert fold_digest((truth, plain)) == fold_digest((truth, small)) == expected
 
 
+def files(queries: Path, candidates: Path) -> Challenges:
+    """Return files of a contest whose truth is not read."""
+    return Challenges(queries, candidates, Path(os.devnull))
+
+
 def test_queries_are_left_out_by_the_rule_of_annotate(tmp_path: Path) -> None:
     """No ion mode, two charges, another stage of fragmentation: the library's mode decides."""
     plus, doubly = 61.06479, 31.03604  # [M+H]+ and [M+2H]2+ of propanol
@@ -125,14 +132,13 @@ def test_queries_are_left_out_by_the_rule_of_annotate(tmp_path: Path) -> None:
         )
     )
     listed = candidates(tmp_path, PROPANOL, ACETIC_ACID)
-    source = CandidateSource(
-        tmp_path / "candidates.csv", get_layout("morgan4096"), 10.0, ReadReport()
-    )
     wanted = QueryFilter.of("positive", ["[M+H]+", "[M+2H]2+"])
     truth = dict.fromkeys(fields, str(listed.first_block[0]))
-    problems, _ = read_problems(queries, truth, source, wanted, Console())
+    table = tmp_path / "candidates.csv"
+    problems, _ = read_problems(files(queries, table), truth, wanted, 10.0, Console())
     annotator = tiny_annotator(("positive",))
-    ranked = ranking_examples.ranked(annotator, queries, source, wanted)
+    with CandidateSource(table, annotator.layout, 10.0, ReadReport()) as source:
+        ranked = ranking_examples.ranked(annotator, queries, source, wanted)
     kept = [q for q in ranked if isinstance(q, Ranked) or not q.refusal.is_filter]
     assert [q.query_id for q in kept] == ["silent", "doubly", "third"]
     assert [p.spectrum.query_id for p in problems] == [q.query_id for q in kept]
@@ -156,11 +162,10 @@ def test_problems_are_the_queries_with_a_truth_that_pass_the_filter(tmp_path: Pa
     listed = candidates(tmp_path, ISOPROPANOL, PROPANOL, ACETIC_ACID)
     names = ("wanted", "nothing near", "negative", "sodium")
     truth = dict.fromkeys(names, str(listed.first_block[1])) | {"absent": "A" * 14}
-    layout = get_layout("morgan4096")
-    source = CandidateSource(tmp_path / "candidates.csv", layout, 10.0, ReadReport())
     wanted = QueryFilter.of("positive", ["[M+H]+"])
     truth["not measured"] = "B" * 14
-    problems, missing = read_problems(queries, truth, source, wanted, Console())
+    given = files(queries, tmp_path / "candidates.csv")
+    problems, missing = read_problems(given, truth, wanted, 10.0, Console())
     assert missing == ["not measured"]
     found = {problem.spectrum.query_id: problem for problem in problems}
     assert list(found) == ["wanted", "nothing near", "absent"]
@@ -184,12 +189,13 @@ def test_the_evidence_of_a_model_is_what_annotate_ranks_by(
 
     monkeypatch.setattr(RunScoring, "scores_of_run", kept)
     annotator = Annotator.load(demo_model, "cpu")
-    queries, truth = few / "queries.mgf", read_truth(few / "truth.csv")
+    given = files(few / "queries.mgf", few / "candidates.csv")
+    truth = read_truth(few / "truth.csv")
+    problems, _ = read_problems(given, truth, QueryFilter(), 10.0, Console())
     with CandidateSource(
-        few / "candidates.csv", annotator.layout, 10.0, ReadReport(), n_jobs=1
+        given.candidates, annotator.layout, 10.0, ReadReport(), n_jobs=1
     ) as source:
-        problems, _ = read_problems(queries, truth, source, QueryFilter(), Console())
-        ranked = ranking_examples.ranked(annotator, queries, source)
+        ranked = ranking_examples.ranked(annotator, given.queries, source)
     Comparison(problems, known(), 1, Console()).add_model("model", demo_model, "cpu")
     assert len(taken) == len(ranked) == 12
     for number, outcome in enumerate(ranked):
@@ -212,11 +218,8 @@ def test_a_truth_is_found_as_evaluate_finds_it(tmp_path: Path) -> None:
     )
     (tmp_path / "c.csv").write_text("smiles\nCCN.Cl\nCNC\n", encoding="utf-8")
     truth = {"\u00e4thyl": salt[:14], "other": acid.first_block}
-    layout = get_layout("mixed2149")
-    with CandidateSource(tmp_path / "c.csv", layout, 10.0, ReadReport()) as source:
-        (found,), missing = read_problems(
-            tmp_path / "q.mgf", truth, source, QueryFilter(), Console()
-        )
+    given = files(tmp_path / "q.mgf", tmp_path / "c.csv")
+    (found,), missing = read_problems(given, truth, QueryFilter(), 10.0, Console())
     assert missing == ["other"]
     assert found.place == 0
     assert found.truth == acid.first_block
