@@ -51,8 +51,9 @@ class LibraryMatch:
     is_clear
         Whether it identifies the candidate at level 2a: the ion mode is the same; so is the adduct,
         as far as both are known; the spectrum is measured, not predicted, and compared by accurate
-        masses; and cosine, number of shared peaks and distance from the other candidates reach
-        `CLEAR_COSINE`, `CLEAR_PEAKS` and `CLEAR_MARGIN`.
+        masses; cosine, number of shared peaks and distance from the other candidates reach
+        `CLEAR_COSINE`, `CLEAR_PEAKS` and `CLEAR_MARGIN`; and no compound that is no candidate is
+        clearly nearer (`clear_absentee`).
     row
         Of the library.
     name
@@ -199,8 +200,14 @@ class OwnSpectra(NamedTuple):
             )
         )
 
-    def match(self, index: AnalogueIndex, query: Spectrum, place: int) -> LibraryMatch | None:
-        """Return the match of one candidate; None if it has no comparable spectrum."""
+    def match(
+        self, index: AnalogueIndex, query: Spectrum, place: int, *, has_absentee: bool = False
+    ) -> LibraryMatch | None:
+        """Return the match of one candidate; None if it has no comparable spectrum.
+
+        No match is clear where the query `has_absentee`: is clearly like a compound of the library
+        that may be it and is no candidate.
+        """
         row, cosine = int(self.row[place]), float(self.cosine[place])
         if row < 0:
             return None
@@ -218,6 +225,7 @@ class OwnSpectra(NamedTuple):
             n_shared=n_shared,
             is_clear=(
                 bool(compared[place] and self.may_be_clear[place])
+                and not has_absentee
                 and same_ion
                 and is_measured
                 and cosine - float(others.max(initial=0.0)) >= CLEAR_MARGIN

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence import mass_error, retention
 from specvae.annotation.evidence.items import Analogue
+from specvae.annotation.evidence.list_features import clear_absentee
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
@@ -144,6 +145,7 @@ def draft(
     formulas = _formulas(shown, molecules)
     pool = annotator.evidence_pool
     own = None if evidence is None else evidence.own
+    has_absentee = evidence is not None and clear_absentee(evidence.analogues) is not None
     leading = [] if evidence is None else evidence.leading_kinds()
     # One of these is shown first. The keys of all would take longer than their ranks.
     best = {int(kind[0]) for kind in kinds}
@@ -163,7 +165,12 @@ def draft(
             match=(
                 None
                 if own is None or pool is None
-                else own.match(pool.library.index, ranked.query.spectrum_of(ion), row)
+                else own.match(
+                    pool.library.index,
+                    ranked.query.spectrum_of(ion),
+                    row,
+                    has_absentee=has_absentee,
+                )
             ),
             adduct=None if shown.ion is None or ion is None else ion.name,
             counts=None if ranked.counts is None else float(ranked.counts[row]),

@@ -408,6 +408,32 @@ def test_fragments_of_a_candidate_are_those_of_its_ion(
     assert of_caffeine("[M+H]+,[M+Na]+") == as_stated
 
 
+def test_no_match_is_clear_where_an_unlisted_compound_is_nearer(tmp_path: Path) -> None:
+    """The status named that compound, and the level of the candidate was 2a."""
+    peaks = (69.0447, 96.0556, 124.0505)
+    spectra = [
+        spectrum_of(THEOPHYLLINE, *peaks, 142.061),
+        spectrum_of(THEOBROMINE, *peaks, 138.0662),
+    ]
+    library = Library.from_spectra(spectra, ANALOGUE_BINS, ReadReport(), peaks=ANALOGUE_BINS)
+    packed = fingerprints(library.molecules, get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
+    annotator = tiny_annotator()
+    annotator.evidence_pool = EvidencePool.from_library(library, np.arange(2), packed)
+
+    def level_of(*mz: float) -> tuple[str, bool]:
+        (tmp_path / "c.csv").write_text(f"smiles\n{THEOBROMINE}\n", encoding="utf-8")
+        run = RankingRun(annotator, RunOptions(candidates=tmp_path / "c.csv", n_jobs=1))
+        (answer,) = run.results([query("a", *mz).spectrum]).results
+        assert isinstance(answer, Answer)
+        (annotation,) = answer.annotations
+        assert annotation.match is not None
+        assert annotation.match.cosine > 0.7
+        return annotation.level, "clearly like" in "; ".join(answer.remarks)
+
+    assert level_of(*peaks, 138.0662) == ("2a", False)
+    assert level_of(*peaks, 142.061) == ("3", True)
+
+
 def test_the_command_merges_when_it_is_asked(tmp_path: Path) -> None:
     tiny = tiny_annotator()
     save_checkpoint(tmp_path / "m.safetensors", tiny.model, tiny.header)
