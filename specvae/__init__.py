@@ -49,6 +49,7 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'specvae' has no attribute {name!r}")
     where = "specvae.spectra.spectrum" if name == "Spectrum" else "specvae.face"
+    import_module("specvae.files").require_current_folder()  # torch would end the process
     value: object = getattr(import_module(where), name)
     globals()[name] = value  # asked for once
     return value

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
 import torch
 
 from specvae.annotation.evidence.odds import logistic
@@ -41,7 +43,6 @@ from specvae.spectra.spectrum import Spectrum
 
 if TYPE_CHECKING:
     import matchms
-    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
     from rdkit import Chem
@@ -198,7 +199,7 @@ class Model:
             try_adducts = ",".join(try_adducts) or None
         columns = (counts_columns,) if isinstance(counts_columns, str) else counts_columns or ()
         with (
-            heeding_interrupts(),
+            _undisturbed(),
             named_as_given(),
             given_candidates(candidates) as (path, is_named),
             given_spectra(spectra, _log.warning) as queries,
@@ -272,7 +273,7 @@ class Model:
 
         Of files, the spectra are those that `read_spectra` returns, in their order.
         """
-        with heeding_interrupts():
+        with _undisturbed():
             logits = self.annotator.predict(self._with_ions(spectra))
         return logistic(logits)
 
@@ -281,7 +282,7 @@ class Model:
 
         Of files, the spectra are those that `read_spectra` returns, in their order.
         """
-        with heeding_interrupts():
+        with _undisturbed():
             return self.annotator.embed(self._with_ions(spectra))
 
     def _with_ions(self, spectra: Spectra) -> list[Spectrum]:
@@ -312,7 +313,8 @@ def load(path: AnyPath, device: Device = "auto") -> Model:
     file = Path(path)
     if file.is_dir():
         file /= MODEL_FILE
-    return Model(file, Annotator.load(file, str(device)))
+    with _undisturbed():
+        return Model(file, Annotator.load(file, str(device)))
 
 
 def read_spectra(path: AnyPath | IO[Any]) -> list[Spectrum]:
@@ -326,7 +328,7 @@ def read_spectra(path: AnyPath | IO[Any]) -> list[Spectrum]:
         If the file cannot be used.
     """
     source = path if is_open_file(path) else as_path(path, "path")
-    with named_as_given(), given_spectra(source, _log.warning) as given:
+    with _undisturbed(), named_as_given(), given_spectra(source, _log.warning) as given:
         return _all_read(given)
 
 
@@ -409,11 +411,28 @@ def train(
         structures=None if structures is None else rewindable(Path(structures), _TABLE),
         fragment_score=None if fragment_score is None else Path(fragment_score),
     )
-    with heeding_interrupts():
+    with _undisturbed():
         run_training(
             config, files, device=str(device), resume=resume, force=force, progress=_shown(progress)
         )
     return load(output, device)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Heed Ctrl-C, and let no settings of numpy and torch count that the caller has changed.
+
+    ``np.seterr(all="raise")`` would end a call, ``torch.autocast`` change its figures.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(heeding_interrupts())
+        stack.enter_context(np.errstate(all="ignore"))
+        stack.enter_context(torch.autocast("cpu", enabled=False))
+        if torch.is_autocast_enabled():  # on a GPU
+            stack.enter_context(torch.autocast("cuda", enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        yield
 
 
 def _typed(cells: Iterable[Mapping[str, Cell]], *, has_files: bool) -> pd.DataFrame:

@@ -53,6 +53,23 @@ def _remove_temporary_folders() -> None:
         remove_temporary_folder(folder)
 
 
+def require_current_folder() -> None:
+    """Refuse to go on where the current folder is gone: torch ends the process there.
+
+    Raises
+    ------
+    InputError
+        If it is.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InputError(
+            f"the current folder cannot be used ({error.strerror}): it may have been removed; "
+            "wanted one that is there (cd)"
+        ) from None
+
+
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 """Numbers of the errors of a full disk, or of a file that may be no larger."""
 

@@ -10,6 +10,7 @@ import click
 
 from specvae.cli.address_space import require_address_space
 from specvae.errors import nearest
+from specvae.files import require_current_folder
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Input": (
@@ -82,6 +83,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
         """Run the command, if its libraries can be loaded."""
+        require_current_folder()
         require_address_space(" ".join(ctx.command_path.split()[1:2]))
         return super().invoke(ctx)
 

@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -525,3 +526,41 @@ def test_nothing_is_left_of_many_calls(model: specvae.Model, folder: Path) -> No
         return made, kept, threading.active_count(), atexit._ncallbacks()
 
     assert call() == call() == call()
+
+
+@pytest.mark.parametrize("setting", ["errors of numpy", "precision", "device"])
+def test_what_the_caller_has_set_of_numpy_and_torch_does_not_count(
+    model: specvae.Model, folder: Path, tmp_path: Path, setting: str
+) -> None:
+    """Figures were others, or a call ended in an error of numpy or torch."""
+    queries, candidates = tmp_path / "q.mgf", folder / "cands.csv"
+    peaks = "50.5 1e-43\n100.25 60\n138.066 100"  # a height that is below the least of 32 bits
+    queries.write_text(f"BEGIN IONS\nPEPMASS=195.0877\n{peaks}\nEND IONS\n", encoding="utf-8")
+    spectra = specvae.read_spectra(queries)
+    wanted, predicted = model.annotate(queries, candidates), model.predict(spectra)
+    with ExitStack() as stack:
+        if setting == "precision":
+            stack.enter_context(torch.autocast("cpu", dtype=torch.bfloat16))
+        elif setting == "device":
+            stack.enter_context(torch.device("meta"))
+        else:
+            stack.enter_context(np.errstate(all="raise"))
+        loaded = specvae.load(folder / "model")
+        pd.testing.assert_frame_equal(loaded.annotate(queries, candidates), wanted)
+        assert np.array_equal(loaded.predict(spectra), predicted)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the current folder cannot be removed here")
+@pytest.mark.parametrize(
+    "call", ["import specvae; specvae.load('x')", "from specvae.cli.main import main; main()"]
+)
+def test_a_current_folder_that_is_gone_is_one_line(tmp_path: Path, call: str) -> None:
+    """Torch ended the process."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = f"import os, sys; os.rmdir(os.getcwd()); sys.argv = ['specvae', 'info', 'x']; {call}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=gone, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "the current folder cannot be used" in done.stderr.splitlines()[-1]
