@@ -18,6 +18,11 @@ def printable(text: str) -> str:
     return CONTROLS.sub("\ufffd", text).replace("\n", " ").replace("\t", " ").strip()
 
 
+def cut(text: str, longest: int = 60) -> str:
+    """Return a text as messages show it: the end of one of more characters is left out."""
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
 class SpecvaeError(Exception):
     """A failure that the user can act on; its message is one line, ready to print.
 

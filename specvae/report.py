@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from specvae.counting import counted
-from specvae.errors import InputError, printable
+from specvae.errors import InputError, cut, printable
 from specvae.files import atomic_text
 from specvae.limits import limits
 from specvae.sources import name_of_source
@@ -93,9 +93,7 @@ class Skip:
 
     def __str__(self) -> str:
         detail = f" ({self.detail})" if self.detail else ""
-        record = self.record
-        if len(record) > _LONGEST_NAME:
-            record = f"{record[: _LONGEST_NAME - 3]}..."
+        record = cut(self.record, _LONGEST_NAME)
         return f"{self.path}:{self.line}: {record}: {self.reason}{detail}"
 
 

@@ -19,12 +19,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from specvae.errors import ConfigError, InputError, nearest
+from specvae.errors import ConfigError, InputError, cut, nearest
 
 T = TypeVar("T")
 
 _TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-_LONGEST_VALUE = 60  # characters of a value in a message
 _UNKNOWN = "keeps unknown keys"
 _EARLIER = "earlier name"
 
@@ -263,10 +262,9 @@ def _refusal(
 def shortened(value: object) -> str:
     """Return a value as a message shows it: on one line, and not a whole page of it."""
     try:
-        text = repr(value)
+        return cut(repr(value))
     except ValueError:  # an integer of more digits than Python converts
         return "a number that is too large"
-    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
 
 
 # --- Flat keys ------------------------------------------------------------------------------------

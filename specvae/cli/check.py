@@ -16,7 +16,7 @@ from specvae.cli.help import Command
 from specvae.cli.options import INPUT_TABLE, limit_option
 from specvae.compression import uncompressed_name
 from specvae.counting import counted
-from specvae.errors import InputError, SpecvaeError
+from specvae.errors import InputError, SpecvaeError, cut
 from specvae.report import ReadReport
 from specvae.sources import is_pool, with_sources
 
@@ -35,7 +35,6 @@ _FORMATS = {
     "massbank": "MassBank records",
 }
 _N_WORDS = 6  # of a counter
-_LONGEST_SHOWN = 60  # characters of a name or a structure
 _N_SKIPS = 3  # of a reason
 _N_COLUMNS = 20
 
@@ -133,7 +132,7 @@ def _decisions(report: ReadReport) -> Lines:
         skips = (skip for skip in report.skips if skip.reason is reason)
         for skip in islice(skips, _N_SKIPS):
             detail = f": {skip.detail}" if skip.detail else ""
-            yield "", f"  line {skip.line:,}, {_short(skip.record)}{detail}"
+            yield "", f"  line {skip.line:,}, {cut(skip.record)}{detail}"
 
 
 def _example(spectrum: Spectrum) -> str:
@@ -141,7 +140,7 @@ def _example(spectrum: Spectrum) -> str:
     ion = spectrum.ion
     base = spectrum.mz[spectrum.intensity.argmax()]
     parts = [
-        _short(spectrum.query_id),
+        cut(spectrum.query_id),
         "no precursor m/z" if mz is None else f"m/z {mz:.4f}",
         ion.name if ion else spectrum.adduct or "ion species not known",
         spectrum.ion_mode or "ion mode not known",
@@ -181,7 +180,7 @@ def _columns(report: ReadReport) -> Lines:
     """Yield the use of each column, and unused columns; nothing for a file without names."""
     used: dict[str, list[str]] = {}
     for name, field in report.columns.items():
-        used.setdefault(field, []).append(_short(name) or "(without a name)")
+        used.setdefault(field, []).append(cut(name) or "(without a name)")
     unused = used.pop("", [])
     if used:
         yield "columns used", "; ".join(_as_use(field, names) for field, names in used.items())
@@ -198,11 +197,7 @@ def _as_use(field: str, names: Sequence[str]) -> str:
 
 def _shown(smiles: Iterable[str], names: Iterable[str]) -> Lines:
     for number, (text, name) in enumerate(zip(smiles, names, strict=True)):
-        yield ("" if number else "examples"), f"{_short(text)} {_short(name)}".strip()
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+        yield ("" if number else "examples"), f"{cut(text)} {cut(name)}".strip()
 
 
 def _truths(path: Path) -> Lines | None:
@@ -221,7 +216,7 @@ def _truths(path: Path) -> Lines | None:
         ("queries", f"{len(truth):,}"),
         ("compounds", f"{len(set(truth.values())):,}"),
     ]
-    shown = [f"{_short(query)} {block}" for query, block in islice(truth.items(), _N_SKIPS)]
+    shown = [f"{cut(query)} {block}" for query, block in islice(truth.items(), _N_SKIPS)]
     return iter([*lines, *zip(["examples", "", ""], shown, strict=False)])
 
 

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from rdkit import Chem
 from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 
+from specvae.errors import cut
 from specvae.molecules.quiet import quiet_rdkit
 
 LINE_END = "\u23ce"
 """Stands for the end of a line in a cell of structures of which it is not certain how many."""
 WHOLE_INCHIKEY = re.compile(r"[A-Z]{14}-[A-Z]{10}-[A-Z]")
-_LONGEST_SHOWN = 60
 _EMPTY_TEXTS = frozenset(
     {"", "-", "--", ".", "?", "0", "[]", "\\n", "#n/a", "#name?", "n/a", "na", "n.a.", "n.d."}
     | {"nan", "none", "(none)", "null", "unknown", "undefined", "missing", "not available"}
@@ -75,8 +75,7 @@ def says_nothing(text: str) -> bool:
 
 def shown(text: str) -> str:
     """Return a text as messages show it: on one line, the end of a long one left out."""
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+    return cut(" ".join(text.split()))
 
 
 def texts_of(smiles: str | None, inchi: str | None) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
+from specvae.errors import cut
 from specvae.report import Reason
 from specvae.spectra.adducts import parse_adduct, plain_signs
 from specvae.spectra.notes import Note
@@ -32,7 +33,7 @@ def given(text: str | None) -> str | None:
 
 def shown(text: str) -> str:
     """Return text for a message: quoted, and cut if it is long."""
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+    return repr(cut(text))
 
 
 def found_number(text: str) -> str:

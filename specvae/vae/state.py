@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from specvae.counting import counted
-from specvae.errors import TrainingError
+from specvae.errors import TrainingError, cut
 from specvae.settings import flatten
 from specvae.vae.adam import AdamW
 from specvae.vae.checkpoint import write_tensors
@@ -215,5 +215,4 @@ def _differences(then: object, now: Mapping[str, Any]) -> str:
 
 
 def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return cut(json.dumps(value))

@@ -45,7 +45,7 @@ class LibraryMatch:
     query_id, adduct
         Identifier and ion species of the spectrum; empty in models that do not store them.
     cosine
-        Likeness of the spectra, from 0 to 1 (`AnalogueIndex.nearest`).
+        Likeness of the spectra, from 0 to 1 (`AnalogueIndex.likeness`).
     n_shared
         Peaks that both have.
     is_clear
