@@ -204,8 +204,9 @@ def _files(files: Sequence[FileRead]) -> Iterator[tuple[str, str]]:
 
 def _counts(counts: Mapping[str, int]) -> str:
     listed = sorted(counts.items(), key=lambda pair: -pair[1])
-    shown = [f"{name} {n:,}" for name, n in listed[:_MOST_COUNTS]]
-    if rest := listed[_MOST_COUNTS:]:
-        others = "other" if len(rest) == 1 else "others"
-        shown.append(f"{len(rest):,} {others} {sum(n for _, n in rest):,}")
+    # One more is named in the room that "1 other" would take.
+    n_shown = _MOST_COUNTS + (len(listed) == _MOST_COUNTS + 1)
+    shown = [f"{name} {n:,}" for name, n in listed[:n_shown]]
+    if rest := listed[n_shown:]:
+        shown.append(f"{len(rest):,} others {sum(n for _, n in rest):,}")
     return ", ".join(shown)

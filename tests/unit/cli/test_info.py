@@ -63,6 +63,7 @@ def test_long_lists_are_cut_to_one_screen(
     many = {f"[M+{n}H]+": n for n in range(1, 40)}
     assert _counts(many).startswith("[M+39H]+ 39, [M+38H]+ 38")
     assert _counts(many).endswith("34 others 595")
+    assert _counts({f"[M+{n}H]+": n for n in range(1, 7)}).endswith(", [M+1H]+ 1")
     files = [FileRead(f"{n}.msp", "0" * 64) for n in range(9)]
     assert list(_files(files))[-1] == ("", "and 6 more")
     assert len(list(_files(files))) == 4
