@@ -366,6 +366,14 @@ def test_the_overview_marks_doubts_alone(tmp_path: Path) -> None:
     assert second.endswith(" odd")
 
 
+def test_a_probability_is_the_same_in_the_overview_and_beside_the_structure(tmp_path: Path) -> None:
+    """It was rounded twice: 0.3 % above, 0.4 % below."""
+    best, second = explained().annotations
+    text = source([of_two(explained(), replace(best, probability=0.003457), second)], tmp_path)
+    assert "0.3 %" in rows_of(text)[0]
+    assert Page(text).json["d1"]["candidates"][0]["p"] == 0.003457
+
+
 def test_what_is_to_be_expected_is_told_by_probability(tmp_path: Path) -> None:
     results = [result("a", probability=0.96), result("b", probability=0.5)]
     text = Page(source(results, tmp_path)).text
