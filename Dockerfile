@@ -9,6 +9,8 @@ COPY . .
 RUN pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -c constraints.txt . \
     && rm -rf /src/*
 ENV SPECVAE_CACHE=/tmp/specvae-cache
+# Functions are compiled once, here: otherwise each container would do it, for half a minute.
+RUN specvae demo -o /tmp/demo && rm -rf /tmp/demo /tmp/specvae-cache
 WORKDIR /data
 ENTRYPOINT ["specvae"]
 CMD ["--help"]
