@@ -74,29 +74,28 @@ class _LookUp(NamedTuple):
 
     Parameters
     ----------
+    compared
+        The query as it would look in this ion mode; None if it cannot be compared.
     likeness
         Of the library.
     nearest
         int64 (k,): the compounds that vote, places in `Likeness.compounds`.
     own
-        int64 (n_candidates,): the compound that a candidate is, or -1.
+        int64 (n_candidates,): the compound that a candidate is, or -1, as for candidates with
+        spectra of the query's own mode in the look-up of the other one.
     votes
         float64 (n_candidates,).
     """
 
+    compared: Spectrum | None
     likeness: Likeness
     nearest: NDArray[np.int64]
     own: NDArray[np.int64]
     votes: NDArray[np.float64]
 
-    def own_features(
-        self, own: NDArray[np.int64], analogues: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return the features of own spectra, given the evidence of analogues (nats).
-
-        `own` is as above, with -1 for candidates that other spectra speak for too.
-        """
-        return own_spectra_features(self.likeness.compounds, own, analogues)
+    def own_features(self, analogues: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the features of own spectra, given the evidence of analogues (nats)."""
+        return own_spectra_features(self.likeness.compounds, self.own, analogues)
 
 
 class LibraryEvidence(NamedTuple):
@@ -263,56 +262,34 @@ class LibraryMemory:
         may_be
             Whether the query may be of a compound that is no candidate; None: if it has its mass.
         """
-        # Spectra that show only a precursor are similar for all molecules.
-        tells = query.has_fragments
         numbers = self._numbers(candidates)
-        index = self.compared_with(query)
-        here = self._look_up(index, query, numbers, packed, EVIDENCE_RULE, tells=tells)
+        here = self._look_up(self.compared_with(query), query, numbers, packed, EVIDENCE_RULE)
         measured = here.own >= 0
-        flipped, there, own_there = None, None, np.full(len(candidates), -1, np.int64)
-        if self._knows_other_mode(query):
-            # Spectra of an unknown ion mode are compared as ones of the query's, and but once.
-            known, other = index.of_known_modes(), OTHER_MODE[query.ion_mode or ""]
-            own_there = np.where(measured, -1, _comparable(known, numbers, other))
-            flipped = in_other_mode(query) if tells else None
-        if flipped is not None and flipped.has_fragments:
-            there = self._look_up(known, flipped, numbers, packed, OTHER_MODE_RULE, tells=True)
-        elsewhere = own_there >= 0
+        there = self._look_up_other_mode(query, numbers, packed, measured)
+        elsewhere = there.own >= 0
         unseen = unseen_ratios(measured, elsewhere)
-        densities = density_ratios(here.votes if there is None else here.votes + there.votes)
-        features = here.own_features(here.own, densities)
+        densities = density_ratios(here.votes + there.votes)
+        if here.compared is None:
+            own, ratios = OwnSpectra.none(len(candidates)), unseen
+            features = here.own_features(densities)
+        else:
+            own, ratios, features = self._own_spectra(here, query, densities, own_spectra)
         of_other_mode = np.zeros_like(features)
-        ratios = own_spectra(features)
-        own = OwnSpectra.find(self.index, query, here.likeness, here.own)
-        if tells:
-            # With spectra of low resolution, differing accurate masses are no evidence.
-            nominal = OwnSpectra.find_nominal(index, query, here.likeness, here.own)
-            best_accurate = float(own.cosine[~nominal.is_nominal].max(initial=0.0))
-            of_nominal = NOMINAL_RATIO(nominal_features(features, nominal.cosine, best_accurate))
-            ratios = np.where(nominal.is_nominal, of_nominal, ratios)
-            own = nominal.filled_by(own)
-            features[nominal.is_nominal] = 0.0
-        if not self.index.knows_ion_modes:
-            # Spectra of an unknown ion mode may be of the other: a difference says nothing then.
-            ratios = np.maximum(ratios, 0.0)
-        if there is not None and flipped is not None:
-            of_other_mode = there.own_features(own_there, densities)
+        if there.compared is not None:
+            of_other_mode = there.own_features(densities)
             ratios += other_mode(of_other_mode)
-            own = own.filled_by(OwnSpectra.find(self.index, flipped, there.likeness, own_there))
+            found = OwnSpectra.find(self.index, there.compared, there.likeness, there.own)
+            own = own.filled_by(found)
         else:
             ratios = np.where(elsewhere, unseen, ratios)
-        if not tells:
-            own, ratios = OwnSpectra.none(len(candidates)), unseen
-        nearness_term = nearness(packed, self._remembered, numbers)
-        analogues = self._analogues(here, may_be or partial(has_mass_of, query), numbers)
         return LibraryEvidence(
             measured,
             elsewhere,
             densities,
             ratios,
-            nearness_term,
+            nearness(packed, self._remembered, numbers),
             own,
-            analogues,
+            self._analogues(here, may_be or partial(has_mass_of, query), numbers),
             OwnFeatures(features, of_other_mode),
         )
 
@@ -338,14 +315,14 @@ class LibraryMemory:
         numbers: NDArray[np.int64],
         packed: NDArray[np.uint8],
         rule: AnalogueRule,
-        *,
-        tells: bool,
     ) -> _LookUp:
-        """Compare a query with an index's spectra of its ion mode, if it `tells` anything.
+        """Compare a query, if it has fragments, with an index's spectra of its ion mode.
 
         The candidates are the library's compounds of these `numbers`, or -1.
         """
-        likeness = index.likeness(query) if tells else index.no_likeness()
+        # Spectra that show only a precursor are similar for all molecules.
+        compared = query if query.has_fragments else None
+        likeness = index.no_likeness() if compared is None else index.likeness(compared)
         nearest = np.argsort(-likeness.compounds, kind="stable")[: rule.n_nearest]
         compounds = index.compounds[nearest]
         own = _comparable(index, numbers, query.ion_mode)
@@ -357,7 +334,56 @@ class LibraryMemory:
             own=own[:, np.newaxis] == compounds,
             listed=np.isin(compounds, own),
         )
-        return _LookUp(likeness, nearest, own, votes)
+        return _LookUp(compared, likeness, nearest, own, votes)
+
+    def _look_up_other_mode(
+        self,
+        query: Spectrum,
+        numbers: NDArray[np.int64],
+        packed: NDArray[np.uint8],
+        measured: NDArray[np.bool_],
+    ) -> _LookUp:
+        """Compare a query with the spectra of the other ion mode, as it would look there.
+
+        Candidates that are `measured`, (n_candidates,), in the query's ion mode have none here.
+        """
+        own = np.full(len(numbers), -1, np.int64)
+        if self._knows_other_mode(query):
+            # Spectra of an unknown ion mode are compared as ones of the query's, and but once.
+            known = self.compared_with(query).of_known_modes()
+            other = OTHER_MODE[query.ion_mode or ""]
+            own = np.where(measured, own, _comparable(known, numbers, other))
+            moved = in_other_mode(query) if query.has_fragments else None
+            if moved is not None and moved.has_fragments:
+                found = self._look_up(known, moved, numbers, packed, OTHER_MODE_RULE)
+                return found._replace(own=own)
+        none = np.empty(0, np.int64)
+        return _LookUp(None, self.index.no_likeness(), none, own, np.zeros(len(numbers)))
+
+    def _own_spectra(
+        self,
+        here: _LookUp,
+        query: Spectrum,
+        analogues: NDArray[np.float64],
+        ratio: OwnSpectraRatio,
+    ) -> tuple[OwnSpectra, NDArray[np.float64], NDArray[np.float64]]:
+        """Return the candidates' spectra of a query's ion mode, their ratios and their features.
+
+        `analogues` is their evidence, float64 (n_candidates,), nats.
+        """
+        features = here.own_features(analogues)
+        accurate = OwnSpectra.find(self.index, query, here.likeness, here.own)
+        # With spectra of low resolution, differing accurate masses are no evidence.
+        index = self.compared_with(query)
+        nominal = OwnSpectra.find_nominal(index, query, here.likeness, here.own)
+        best_accurate = float(accurate.cosine[~nominal.is_nominal].max(initial=0.0))
+        of_nominal = NOMINAL_RATIO(nominal_features(features, nominal.cosine, best_accurate))
+        ratios = np.where(nominal.is_nominal, of_nominal, ratio(features))
+        features[nominal.is_nominal] = 0.0
+        if not self.index.knows_ion_modes:
+            # Spectra of an unknown ion mode may be of the other: a difference says nothing then.
+            ratios = np.maximum(ratios, 0.0)
+        return nominal.filled_by(accurate), ratios, features
 
     def _analogues(
         self, found: _LookUp, may_be: MayBe, numbers: NDArray[np.int64]
