@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, composition_mass, hill_formula, ppm_width
+from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, composition_mass, ppm_width
 from specvae.molecules.compiling import compiled
 from specvae.molecules.drawn import HYDROGENS
 from specvae.molecules.fragments import FragmentTable
@@ -156,44 +155,6 @@ class Matches(NamedTuple):
     metals: NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class FragmentIon:
-    """The likeliest ion at a peak.
-
-    Attributes
-    ----------
-    mz
-        Of the peak, Th.
-    fragment
-        Index into the table; its `FragmentTable.atom_indices` are the atoms that are kept.
-    shift
-        Hydrogens, and atoms of the adduct's metal, beyond the protonated or deprotonated fragment.
-    formula
-        Of the ion, in Hill order, with its sign: ``C7H7+``.
-    error
-        m/z of the peak minus that of the ion, Th.
-    gain
-        By how many nats the peak's explanations raise its log-odds over the background; NaN where
-        no score was learned.
-    """
-
-    mz: float
-    fragment: int
-    shift: int
-    formula: str
-    error: float
-    gain: float
-
-
-class IonWeights(Protocol):
-    """Judges the ions at peaks, as `specvae.annotation.evidence.fragment_score` does."""
-
-    def weigh(
-        self, table: FragmentTable, peaks: Peaks, found: Matches
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the weight of each match (n_matches,) and the gain of each peak (n_peaks,)."""
-
-
 def match_peaks(
     table: FragmentTable,
     peaks: Peaks,
@@ -331,50 +292,3 @@ def _any_sum_fits(
             else:
                 out[p] = True
     return out
-
-
-def explain(
-    table: FragmentTable,
-    peaks: Peaks,
-    scorer: IonWeights | None = None,
-) -> list[FragmentIon | None]:
-    """Return the likeliest ion at each peak, None where no fragment has its mass.
-
-    Parameters
-    ----------
-    scorer
-        What judges likelihood. Without it, it is the ion whose cut bonds are weakest, and among
-        equals the one that shifts fewest hydrogens.
-    """
-    found = match_peaks(table, peaks)
-    shifts = SHIFTS[found.shift]
-    if scorer is None:
-        order = np.lexsort((np.abs(shifts), table.energies[found.fragment], found.peak))
-        gains = np.full(len(peaks.mz), np.nan)
-    else:
-        weights, gains = scorer.weigh(table, peaks, found)
-        order = np.lexsort((-weights, found.peak))
-    explained, first = np.unique(found.peak[order], return_index=True)
-    explanations: list[FragmentIon | None] = [None] * len(peaks.mz)
-    for peak, match in zip(explained.tolist(), order[first].tolist(), strict=True):
-        fragment, shift = int(found.fragment[match]), int(shifts[match])
-        counts = table.composition(fragment)
-        n_metals = int(found.metals[match])
-        counts["H"] += shift + peaks.sign - n_metals
-        if n_metals:
-            counts[peaks.metal] = counts.get(peaks.metal, 0) + n_metals
-        as_hydrogens = float(peaks.without_metal(n_metals).mz[peak])
-        ion_mz = float(_ion_mz(table.masses[fragment], shift, peaks.sign))
-        explanations[peak] = FragmentIon(
-            mz=float(peaks.mz[peak]),
-            fragment=fragment,
-            shift=shift,
-            formula=hill_formula(counts) + ("+" if peaks.sign > 0 else "-"),
-            error=as_hydrogens - ion_mz,
-            gain=float(gains[peak]),
-        )
-    return explanations
-
-
-def _ion_mz(mass: NDArray[np.float64], shift: int, sign: int) -> NDArray[np.float64]:
-    return np.asarray(mass + (shift + sign) * HYDROGEN_MASS - sign * ELECTRON_MASS)

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
 from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
-from specvae.annotation.evidence.fragments import Peaks, explain
+from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.evidence.items import PeakEvidence
 from specvae.annotation.evidence.library_memory import LibraryEvidence, LibraryMemory, MayBe
+from specvae.annotation.evidence.likeliest_ions import likeliest_ions
 from specvae.annotation.evidence.own_spectra import (
     DEFAULT_SHARES,
     OwnSpectraRatio,
@@ -306,7 +307,7 @@ class EvidencePool:
                 e.gain,
                 table.atom_indices(e.fragment),
             )
-            for e in explain(table, peaks, scorer)
+            for e in likeliest_ions(table, peaks, scorer)
             if e is not None
             and e.gain > 0.0
             and abs(e.error) <= max(_FAR_DA, ppm_width(e.mz, _FAR_PPM))

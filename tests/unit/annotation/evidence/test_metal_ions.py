@@ -17,10 +17,10 @@ from specvae.annotation.evidence.fragment_score import (
 from specvae.annotation.evidence.fragments import (
     Peaks,
     composition,
-    explain,
     has_subformula,
     match_peaks,
 )
+from specvae.annotation.evidence.likeliest_ions import FragmentIon, likeliest_ions
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.cli.console import Console
 from specvae.masses import ELECTRON_MASS, formula_mass
@@ -46,6 +46,10 @@ def peaks(*formulas: str, adduct: str = "[M+Na]+") -> Peaks:
     return Peaks.of(spectrum)
 
 
+def likeliest(table: FragmentTable, query: Peaks) -> list[FragmentIon | None]:
+    return likeliest_ions(table, query, standard_scorers()[query.ion_mode])
+
+
 @pytest.fixture(scope="module")
 def scorer() -> FragmentScorer:
     return standard_scorers()["positive"]
@@ -59,24 +63,24 @@ def test_peaks_know_the_metal_of_the_adduct() -> None:
 
 def test_ions_with_and_without_sodium_by_hand() -> None:
     table = FragmentTable.of(ACID)
-    found = explain(table, peaks("C7H7", "C7H8Na", "C8H8O2Na"))
+    found = likeliest(table, peaks("C7H7", "C7H8Na", "C8H8O2Na"))
     assert [None if e is None else e.formula for e in found] == ["C7H7+", "C7H8Na+", "C8H8NaO2+"]
     assert [0.0 if e is None else e.error for e in found] == pytest.approx([0.0] * 3, abs=1e-6)
-    protonated = explain(table, peaks("C7H7", "C7H8Na", "C8H8O2Na", adduct="[M+H]+"))
+    protonated = likeliest(table, peaks("C7H7", "C7H8Na", "C8H8O2Na", adduct="[M+H]+"))
     assert [e is not None for e in protonated] == [True, False, False]
 
 
 def test_salts_keep_one_or_two_atoms_of_their_metal() -> None:
-    found = explain(FragmentTable.of(ACID), peaks("C8H7O2Na2", "C8H8O2Na", adduct="[M+2Na-H]+"))
+    found = likeliest(FragmentTable.of(ACID), peaks("C8H7O2Na2", "C8H8O2Na", adduct="[M+2Na-H]+"))
     assert [None if e is None else e.formula for e in found] == ["C8H8NaO2+", "C8H7Na2O2+"]
 
 
 def test_a_fragment_has_no_more_metal_than_hydrogens_and_charges() -> None:
     table = FragmentTable.of("ClC(Cl)(Cl)Cl")
-    found = explain(table, peaks("CCl4Na", "CCl3Na", adduct="[M+Na]+"))
+    found = likeliest(table, peaks("CCl4Na", "CCl3Na", adduct="[M+Na]+"))
     assert [None if e is None else e.formula for e in found] == ["CCl3Na+", "CCl4Na+"]
     # It has no hydrogen that a second atom could stand for.
-    assert explain(table, peaks("CCl4Na2", adduct="[M+2Na]2+")) == [None]
+    assert likeliest(table, peaks("CCl4Na2", adduct="[M+2Na]2+")) == [None]
 
 
 def test_matches_are_in_the_order_of_the_peaks() -> None:
@@ -148,7 +152,7 @@ def test_gains_are_those_of_the_score(scorer: FragmentScorer) -> None:
     table = FragmentTable.of(ACID)
     (explained,) = scorer.explain(table, [scorer.of_query(query)])
     background = scorer.of_query(query).background(has_subformula(composition(table.graph), query))
-    found = explain(table, query, scorer)
+    found = likeliest_ions(table, query, scorer)
     gains = np.log1p(explained.at_peaks / np.exp(background))
     assert [0.0 if e is None else e.gain for e in found] == pytest.approx(gains.tolist())
     matches = match_peaks(table, query)
