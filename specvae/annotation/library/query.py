@@ -129,6 +129,8 @@ class Query:
         Ion species that it may be of beside `ion`, which is the likeliest of them.
     merged
         Identifiers of the other spectra of its feature, which share its answer.
+    merged_ordinals
+        Their places in the file, see `Spectrum.ordinal`; of those alone that were ranked.
     fit
         How its precursor fits the candidates; None if that was not computed.
     """
@@ -141,6 +143,7 @@ class Query:
     others: tuple[Adduct, ...] = ()
     merged: tuple[str, ...] = ()
     fit: MassFit | None = None
+    merged_ordinals: tuple[int, ...] = ()
 
     @classmethod
     def assign_ion(cls, spectrum: Spectrum, assumed: Assumptions | None = None) -> Query:

@@ -365,7 +365,10 @@ def _evidence(
         rounded(query.precursor_mz),
         abs(ion.charge),
         rounded(ion.precursor_mz(molecule.exact_mass)) if molecule else None,
-        f"ms_run[{run}]:index={max(0, query.spectrum.ordinal - 1)}",
+        "|".join(
+            f"ms_run[{run}]:index={max(0, ordinal - 1)}"
+            for ordinal in (query.spectrum.ordinal, *query.merged_ordinals)
+        ),
         _SOFTWARE,
         "[MS, MS:1000511, ms level, 2]",
         rounded(annotation.score),

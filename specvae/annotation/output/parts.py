@@ -363,6 +363,7 @@ def _of_query(query: Query) -> dict[str, Any]:
         "remarks": list(query.remarks),
         "feature_id": query.feature_id,
         "merged": list(query.merged),
+        "merged_ordinals": list(query.merged_ordinals),
         "fit": query.fit,
     }
 
@@ -380,6 +381,7 @@ def _to_query(data: dict[str, Any]) -> Query:
         tuple(other for other in others if other is not None),
         tuple(data["merged"]),
         None if data["fit"] is None else _fit_of(*data["fit"]),
+        tuple(data.get("merged_ordinals", ())),
     )
 
 

@@ -163,7 +163,11 @@ def _merged_query(queries: Sequence[Query]) -> Query:
     note = f"{MERGED} {shown}"
     spectrum = replace(first.spectrum, notes=(*first.spectrum.notes, note))
     return replace(
-        first, spectrum=spectrum, remarks=(*_merged_remarks(queries), note), merged=tuple(names)
+        first,
+        spectrum=spectrum,
+        remarks=(*_merged_remarks(queries), note),
+        merged=tuple(names),
+        merged_ordinals=tuple(query.spectrum.ordinal for query in queries[1:]),
     )
 
 

@@ -468,6 +468,9 @@ def test_mztab_evidence_tells_the_candidate_its_masses_and_its_place() -> None:
     assert first["id_confidence_measure[2]"] == "null"
     assert [row["rank"] for row in file.rows["SME"]] == ["1", "2"]
     assert file.rows["SME"][1]["chemical_name"] == "null"
+    merged = replace(ranked().query, merged=("b", "c"), merged_ordinals=(5, 9))
+    (row, _) = mztab([replace(ranked(), query=merged)]).rows["SME"]
+    assert row["spectra_ref"] == "ms_run[1]:index=3|ms_run[1]:index=4|ms_run[1]:index=8"
 
 
 def test_mztab_keeps_queries_that_cannot_be_ranked() -> None:

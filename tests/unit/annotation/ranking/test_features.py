@@ -144,6 +144,7 @@ def test_a_feature_has_the_candidates_that_are_listed_for_any_of_its_spectra(
     (both,) = RankingRun(annotator, options).outcomes(spectra)
     assert isinstance(both, Ranked)
     assert (both.query_id, both.query.merged) == ("low", ("high",))
+    assert both.query.merged_ordinals == (spectra[1].ordinal,)
     (by_mass,) = run_of(annotator, tmp_path, "FEATURE_ID").outcomes(spectra)
     assert isinstance(by_mass, Ranked)
     wanted = dict(zip(by_mass.candidates.smiles, evidence_of(by_mass).raw, strict=True))
