@@ -430,8 +430,13 @@ def _undisturbed() -> Iterator[None]:
         stack.enter_context(torch.autocast("cpu", enabled=False))
         if torch.is_autocast_enabled():  # on a GPU
             stack.enter_context(torch.autocast("cuda", enabled=False))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
+        if (numbers := torch.get_default_dtype()) is not torch.float32:
+            torch.set_default_dtype(torch.float32)
+            stack.callback(torch.set_default_dtype, numbers)
         yield
 
 

@@ -551,6 +551,23 @@ def test_what_the_caller_has_set_of_numpy_and_torch_does_not_count(
         assert np.array_equal(loaded.predict(spectra), predicted)
 
 
+def test_a_training_does_not_depend_on_what_the_caller_has_set_of_torch(
+    folder: Path, tmp_path: Path
+) -> None:
+    settings = flatten(tiny_config().to_json())
+    library, numbers = folder / "library.msp", torch.get_default_dtype()
+    wanted = specvae.train(library, tmp_path / "a", settings=settings)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.no_grad():
+            found = specvae.train(library, tmp_path / "b", settings=settings)
+        assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(numbers)
+    digests = {one.annotator.header.weights_sha256 for one in (wanted, found)}
+    assert len(digests) == 1
+
+
 @pytest.mark.skipif(os.name != "posix", reason="the current folder cannot be removed here")
 @pytest.mark.parametrize(
     "call", ["import specvae; specvae.load('x')", "from specvae.cli.main import main; main()"]
