@@ -358,8 +358,12 @@ def is_of_electron_ionisation(spectrum: Spectrum) -> bool:
     return any(text is not None and _ELECTRON.search(text) for text in values)
 
 
+TAKEN_AS = "adduct taken as"
+"""How the remark begins that names the assumed ion species of a query that states none."""
+
+
 def _taken_as(ion: Adduct) -> str:
-    return f"adduct taken as {ion.name}"
+    return f"{TAKEN_AS} {ion.name}"
 
 
 def _tried(ions: Iterable[Adduct]) -> str:

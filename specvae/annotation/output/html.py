@@ -18,6 +18,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from specvae.annotation.library.query import TAKEN_AS
 from specvae.annotation.output.cells import remarks_on, status_of
 from specvae.annotation.output.details import N_LISTED, N_STICKS, details
 from specvae.annotation.output.drawing import Drawings, drawn_smiles
@@ -25,7 +26,6 @@ from specvae.annotation.ranking.features import MERGED
 from specvae.annotation.ranking.in_list import about, best_probabilities, selection_at
 from specvae.annotation.ranking.result import (
     LEADING_EVIDENCE,
-    Annotation,
     Answer,
     QueryResult,
     Unranked,
@@ -181,6 +181,9 @@ def _rows(
 ) -> Iterator[_Row]:
     """Yield the rows of the overview, the most probable first; those without, in file order."""
     numbered = list(enumerate(results, start=1))
+    answers = [result for result in results if isinstance(result, Answer)]
+    # What holds for each of them is told once, above the rows.
+    told = (MERGED, *((TAKEN_AS,) if all(a.query.is_ion_assumed for a in answers) else ()))
 
     def order(item: tuple[int, QueryResult]) -> tuple[bool, float]:
         result = item[1]
@@ -189,10 +192,14 @@ def _rows(
         return False, -(result.annotations[0].probability or 0.0)
 
     for number, result in sorted(numbered, key=order):
-        yield _row(number, result, drawings, "" if files is None else files[number - 1])
+        file = "" if files is None else files[number - 1]
+        yield _row(number, result, drawings, file, told)
 
 
-def _row(number: int, result: QueryResult, drawings: Drawings, file: str) -> _Row:
+def _row(
+    number: int, result: QueryResult, drawings: Drawings, file: str, told: tuple[str, ...]
+) -> _Row:
+    """Return a row; remarks that begin with one of `told` are no doubts."""
     query = result.query
     shared: dict[str, Any] = {
         "number": number,
@@ -212,7 +219,8 @@ def _row(number: int, result: QueryResult, drawings: Drawings, file: str) -> _Ro
     if len(scores) < 2 and second is not None:
         scores.append(second.score)
     is_detailed = number <= N_DETAILED
-    doubts = _doubts(result, best)
+    remarks = (*result.remarks, *remarks_on(result.query, best))
+    doubts = [remark for remark in remarks if not remark.startswith(told)]
     shared["status"] = "; ".join(doubts)
     shared["adduct"] = best.adduct or shared["adduct"]
     return _Row(
@@ -227,9 +235,3 @@ def _row(number: int, result: QueryResult, drawings: Drawings, file: str) -> _Ro
         gap=scores[0] - scores[1] if len(scores) > 1 else None,
         **shared,
     )
-
-
-def _doubts(answer: Answer, best: Annotation) -> list[str]:
-    """Return the remarks on an answer, but for that which names the spectra of its feature."""
-    remarks = (*answer.remarks, *remarks_on(answer.query, best))
-    return [remark for remark in remarks if not remark.startswith(MERGED)]

@@ -352,7 +352,7 @@ def test_the_overview_names_the_file_of_each_query(tmp_path: Path) -> None:
 
 
 def test_the_overview_marks_doubts_alone(tmp_path: Path) -> None:
-    """Each row of merged spectra looked doubtful, by the names of all of them."""
+    """Each row looked doubtful: by the names of merged spectra, and by what holds for all rows."""
 
     def with_remarks(*remarks: str) -> Answer:
         return replace(explained(), query=replace(explained().query, remarks=remarks))
@@ -364,6 +364,10 @@ def test_the_overview_marks_doubts_alone(tmp_path: Path) -> None:
     assert "merged" not in text.split("<footer")[0].split("application/json")[0]
     assert " ok" not in first
     assert second.endswith(" odd")
+    assumed = "adduct taken as [M+H]+"
+    for others, ending in ((assumed, "odd"), ("", f"{assumed}; odd")):
+        answers = [with_remarks(assumed, "odd"), with_remarks(others)]
+        assert rows_of(source(answers, tmp_path))[0].endswith(f" {ending}")
 
 
 def test_a_probability_is_the_same_in_the_overview_and_beside_the_structure(tmp_path: Path) -> None:
