@@ -8,7 +8,7 @@ from pathlib import Path
 from specvae.molecules.fingerprint import FingerprintLayout
 from specvae.molecules.pool_build import build_pool
 from specvae.molecules.workers import LocalEngine
-from specvae.progress import Progress
+from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
 
 
@@ -28,7 +28,7 @@ def write_pool(
         [layouts] if isinstance(layouts, FingerprintLayout) else list(layouts),
         output,
         append=append,
-        report=report,
+        report=ReadReport() if report is None else report,
         engine=LocalEngine(n_jobs, "compute fingerprints"),
-        progress=progress,
+        progress=progress or Silence(),
     )

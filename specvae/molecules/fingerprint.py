@@ -175,14 +175,11 @@ class FingerprintLayout:
         """Name, version, probe digest and version of standardisation in one word, for caches."""
         return f"{self.name}-v{self.version}-{self.probe_sha256[:16]}-s{STANDARD_VERSION}"
 
-    def bits(
-        self, molecules: Topologies, known: dict[str, NDArray[np.bool_]] | None = None
-    ) -> NDArray[np.bool_]:
+    def bits(self, molecules: Topologies, known: dict[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:
         """Return the bits of molecules, shape (n_molecules, n_bits).
 
         `known` has the bits of blocks that other layouts computed, by name; new ones are added.
         """
-        known = {} if known is None else known
         matcher, with_pattern, computed = self._plan
         bits = np.zeros((len(molecules), self.n_bits), dtype=bool)
         if len(matcher):

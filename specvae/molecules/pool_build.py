@@ -49,8 +49,8 @@ from specvae.molecules.standard import STANDARD_VERSION
 from specvae.molecules.structure_files import read_cells
 from specvae.molecules.structures import parse_rows, with_own_keys
 from specvae.molecules.text_tables import Cells, record_of
-from specvae.molecules.workers import Engine, LocalEngine
-from specvae.progress import Progress, Silence
+from specvae.molecules.workers import Engine
+from specvae.progress import Progress
 from specvae.report import ReadReport, Reason
 from specvae.sources import no_such_file
 
@@ -79,10 +79,10 @@ def build_pool(
     layouts: Sequence[FingerprintLayout],
     output: Path,
     *,
-    append: bool = False,
-    report: ReadReport | None = None,
-    engine: Engine | None = None,
-    progress: Progress | None = None,
+    append: bool,
+    report: ReadReport,
+    engine: Engine,
+    progress: Progress,
 ) -> int:
     """Write a pool of the structures of some files and return how many it holds.
 
@@ -103,7 +103,7 @@ def build_pool(
     report
         Where rows without a usable structure are counted.
     engine
-        What computes; None: a process for each core.
+        What computes.
     progress
         Where progress is shown.
 
@@ -115,9 +115,6 @@ def build_pool(
     SpecvaeError
         If the system ends one of the processes.
     """
-    report = report if report is not None else ReadReport()
-    progress = progress or Silence()
-    engine = engine or LocalEngine(None, "compute fingerprints")
     names = tuple(map(_stored, layouts))
     digests = [{"file": path.name, "sha256": sha256_of(path)} for path in map(_existing, paths)]
     folder = _folder_of(output)

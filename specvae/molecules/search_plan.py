@@ -325,7 +325,7 @@ class Questions:
 
 
 def _order(
-    texts: Sequence[str], neighbours: Neighbours, root: int | None = None
+    texts: Sequence[str], neighbours: Neighbours, root: int | None
 ) -> Iterator[tuple[int, list[tuple[int, int]]]]:
     """Yield a connected pattern's atoms, rare ones first, and the earlier ones it is bound to.
 

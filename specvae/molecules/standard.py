@@ -195,9 +195,7 @@ def is_standard(mol: Chem.Mol) -> bool:
     )
 
 
-def _standard(
-    kind: str, text: str, read: Chem.Mol | None = None
-) -> tuple[Chem.Mol, int, tuple[str, ...]]:
+def _standard(kind: str, text: str, read: Chem.Mol | None) -> tuple[Chem.Mol, int, tuple[str, ...]]:
     mol = parsed = _parsed(kind, text, read)
     n_components, whole = 1, False
     notes: tuple[str, ...] = ()
@@ -233,7 +231,7 @@ def _standard(
     return (mol if placed is mol else _read_again(placed, text)), n_components, notes
 
 
-def _parsed(kind: str, text: str, read: Chem.Mol | None = None) -> Chem.Mol:
+def _parsed(kind: str, text: str, read: Chem.Mol | None) -> Chem.Mol:
     # RDKit takes seconds and gigabytes for long texts and many components.
     most = limits()
     if len(text) > most.structure_characters:

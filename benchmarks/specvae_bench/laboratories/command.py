@@ -186,7 +186,7 @@ def laboratories(
     result, truths = compare(plan, paths, lists, jobs, device, Console())
     write_truth(truths, output / "truth.csv")
     write_result(output / "laboratories.json", result)
-    draw(result, output / "laboratories.png", "Queries of one laboratory, library of all others")
+    draw(result, output / "laboratories.png")
     table = markdown_tables(result)
     if "lists" in result:
         table += "\n" + list_table(result["lists"])

@@ -201,7 +201,7 @@ def pool_of(
     records: Records,
     rows: NDArray[np.int64],
     packed: NDArray[np.uint8],
-    retention: RetentionIndex | None = None,
+    retention: RetentionIndex | None,
 ) -> EvidencePool:
     """Return the program's evidence with some of the records as its library.
 

@@ -155,7 +155,7 @@ def _hits(figures: Mapping[str, Any]) -> str:
     return " / ".join(f"{100 * figures[f'hit_at_{k}']:.1f}" for k in (1, 5, 20))
 
 
-def draw(result: Mapping[str, Any], path: Path, title: str) -> None:
+def draw(result: Mapping[str, Any], path: Path) -> None:
     """Draw hit@1 of each method by kind of query, with 95 % intervals."""
     kinds = result["kinds"]
     methods = list(next(iter(kinds.values()))["all"])
@@ -179,6 +179,7 @@ def draw(result: Mapping[str, Any], path: Path, title: str) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    title = "Queries of one laboratory, library of all others"
     label_axes(axes, "truth ranked first", "", title, grid="x")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     save_figure(figure, path)

@@ -57,7 +57,7 @@ class _BasicBlock(nn.Module):
         return out
 
 
-def resnet18(n_classes: int = 10, channels: int = 1, width: int = 64) -> nn.Module:
+def resnet18(n_classes: int, channels: int, width: int = 64) -> nn.Module:
     """Return a ResNet-18: (batch, channels, height, width) -> logits (batch, n_classes).
 
     A 7x7 convolution of stride 2, a 3x3 maximum of stride 2, four stages of two basic blocks with

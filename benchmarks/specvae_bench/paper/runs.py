@@ -246,9 +246,9 @@ def run(
     settings: RunSettings,
     folder: Path,
     *,
-    device: torch.device | str = "cpu",
-    on_epoch: Callable[[EpochRecord, Mapping[str, float]], None] | None = None,
-    on_step: Callable[[int, int, int], None] | None = None,
+    device: torch.device | str,
+    on_epoch: Callable[[EpochRecord, Mapping[str, float]], None] | None,
+    on_step: Callable[[int, int, int], None] | None,
     stop: Callable[[], bool] | None = None,
     on_interrupt: Callable[[], None] | None = None,
 ) -> dict[str, Any]:

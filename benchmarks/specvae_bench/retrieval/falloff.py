@@ -92,10 +92,10 @@ def falloff(
     }
 
 
-def falloff_table(result: Mapping[str, Any], track: str) -> str:
-    """Return a Markdown table of hit@1 in percent, a row a method and a column a bin."""
+def falloff_table(result: Mapping[str, Any]) -> str:
+    """Return a Markdown table of hit@1 by mass in percent, a row a method and a column a bin."""
     rows = [("queries", *(f"{n:,}" for n in result["n_queries"]))]
-    for name, shares in result["hit_at_1"][track].items():
+    for name, shares in result["hit_at_1"]["mass"].items():
         cells = ["" if share is None else f"{100 * share:.1f}" for share in shares]
         rows.append((name, *cells))
     return table(("Tanimoto to the nearest", *LABELS), rows)

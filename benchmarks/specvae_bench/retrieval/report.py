@@ -101,7 +101,7 @@ def markdown_tables(result: Mapping[str, Any]) -> str:
     by_likeness = result["falloff"]
     tables.append(
         f"**hit@1 by the truth's likeness to the library** ({by_likeness['fingerprint']}), "
-        f"{TRACKS['mass'].lower()}.\n\n{falloff_table(by_likeness, 'mass')}"
+        f"{TRACKS['mass'].lower()}.\n\n{falloff_table(by_likeness)}"
     )
     return "\n".join(tables)
 

@@ -154,7 +154,7 @@ def _keys(numbers: NDArray[np.int64]) -> list[bytes]:
     return [row.tobytes() + b"-UHFFFAOYSA-N" for row in letters.astype(np.uint8)]
 
 
-def search_speed(pool: Path, n_queries: int, folder: Path, ppm: float = _PPM) -> dict[str, Any]:
+def search_speed(pool: Path, n_queries: int, folder: Path, ppm: float) -> dict[str, Any]:
     """Return what ``annotate --rank-by fingerprint`` takes, from the start of its process.
 
     Queries are made-up spectra of masses that the pool has; the model is the demo's.
@@ -219,8 +219,8 @@ def _spectrum(number: int, mass: float, rng: np.random.Generator) -> Spectrum:
 def pool_growth(
     n_rows: Sequence[int],
     n_queries: Sequence[int],
-    windows: Sequence[float] = (_PPM,),
-    keep: Path | None = None,
+    windows: Sequence[float],
+    keep: Path | None,
 ) -> dict[str, Any]:
     """Return what pools of several sizes take to make and to search, by numbers of queries.
 

@@ -246,9 +246,9 @@ def read_library(
     paths: Iterable[Path],
     report: ReadReport,
     *,
-    bins: BinLayout = ANALOGUE_BINS,
-    n_jobs: int | None = None,
-    progress: Progress | None = None,
+    bins: BinLayout,
+    n_jobs: int | None,
+    progress: Progress,
 ) -> list[RememberedSpectra]:
     """Return the spectra of files of either kind: of spectra, or of encoded ones (``.h5``).
 

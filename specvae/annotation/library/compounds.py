@@ -338,7 +338,7 @@ def blocks_as_candidate(path: Path, line: int, row: Mapping[str, str]) -> list[s
     return list(found) if is_salt else [next(found)]
 
 
-def _block_of_text(path: Path, line: int, text: str, column: str = "") -> str:
+def _block_of_text(path: Path, line: int, text: str, column: str) -> str:
     """Return the first block that a text states, or that its structure has.
 
     A chain such as CCCCCCCCCCCCCN has the shape of a first block: letters that are all atoms are

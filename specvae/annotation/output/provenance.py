@@ -122,7 +122,7 @@ def write_provenance(
     path: Path,
     made_by: Mapping[str, Any],
     outputs: Mapping[str, Path | None],
-    summary: Sequence[str] = (),
+    summary: Sequence[str],
 ) -> None:
     """Write the provenance as JSON, with the outputs' digests and the summary of the run.
 

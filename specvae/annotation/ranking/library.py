@@ -14,7 +14,7 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.counting import counted
 from specvae.errors import ConfigError
 from specvae.molecules.fingerprint import fingerprints, unpack
-from specvae.progress import Progress, Silence
+from specvae.progress import Progress
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
 
@@ -24,9 +24,9 @@ def with_library(
     files: Sequence[Path],
     report: ReadReport,
     *,
-    use_own: bool = True,
+    use_own: bool,
     n_jobs: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress,
 ) -> tuple[Annotator, tuple[str, ...]]:
     """Return the model with the library of this run, and lines on it for the user.
 
@@ -61,7 +61,6 @@ def with_library(
     if not use_own:
         pool = pool.forgetting()
         notes.append("library: the model's own is not used")
-    progress = progress or Silence()
     bins = pool.library.index.bins
     for added in read_library(files, report, bins=bins, n_jobs=n_jobs, progress=progress):
         n_before = len(pool.library.first_blocks)

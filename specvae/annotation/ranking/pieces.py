@@ -24,7 +24,7 @@ from specvae.annotation.ranking.result import Unranked
 from specvae.annotation.ranking.run import Placed, RankingRun, RunInputs
 from specvae.errors import InputError
 from specvae.molecules.workers import Engine
-from specvae.progress import Progress, Silence
+from specvae.progress import Progress
 from specvae.report import ReadReport
 from specvae.sources import is_stored_copy
 
@@ -112,7 +112,7 @@ class Piece:
 
 
 def drafts_in_pieces(
-    run: RankingRun, job: Job, engine: Engine, progress: Progress | None = None
+    run: RankingRun, job: Job, engine: Engine, progress: Progress
 ) -> Iterator[Placed]:
     """Yield what `RankingRun.drafts` yields, as an engine's processes find it.
 
@@ -134,7 +134,6 @@ def drafts_in_pieces(
     SpecvaeError
         If the engine fails.
     """
-    progress = progress or Silence()
     for path in job.files:
         if is_stored_copy(path):
             raise InputError(f"{path}: what a pipe brings is here only; --scheduler wants files")

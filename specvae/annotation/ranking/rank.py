@@ -123,7 +123,7 @@ def _by_feature(
 
 
 def _chunks(
-    features: Iterable[Sequence[_ListedQuery | Unranked]], seconds: float | None = None
+    features: Iterable[Sequence[_ListedQuery | Unranked]], seconds: float | None
 ) -> Iterator[list[_ListedQuery | Unranked]]:
     """Yield queries that are ranked together: many, but not more than fit in memory.
 

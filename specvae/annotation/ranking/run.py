@@ -403,7 +403,7 @@ class RankingRun:
         drafts = self.drafts(spectra, top=top, explained=explained, journal=journal)
         return self.finish(drafts, least)
 
-    def finish(self, placed: Iterable[Placed], least: float | None = None) -> Results:
+    def finish(self, placed: Iterable[Placed], least: float | None) -> Results:
         """Return the final answers, given the drafts of all queries in their order."""
         placed = list(placed)
         drafts = [found for _, found in placed]
@@ -427,9 +427,9 @@ def finish(
     drafts: Iterable[Draft | Unranked],
     scoring: RunScoring,
     calibration_source: str,
-    in_list: float | None = None,
-    known: StatedShares | None = None,
-    least: float | None = None,
+    in_list: float | None,
+    known: StatedShares | None,
+    least: float | None,
     annotator: Annotator | None = None,
 ) -> Results:
     """Return the final answers of a run from the drafts of all its queries.

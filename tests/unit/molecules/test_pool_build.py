@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import signal
 import subprocess
 import sys
@@ -122,8 +123,8 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from specvae.molecules import pool_build, pool_pieces
+from pool_files import write_pool
 from specvae.molecules.fingerprint import get_layout
-from specvae.molecules.workers import LocalEngine
 pool_build._PIECE_ROWS, pool_pieces._PIECES_OF_RUN = 10, 3
 add, n = pool_pieces.Spool.add, []
 def counted(self, piece):
@@ -132,8 +133,7 @@ def counted(self, piece):
     if len(n) == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 pool_pieces.Spool.add = counted
-pool_build.build_pool([Path(sys.argv[1])], [get_layout("morgan4096")], Path(sys.argv[2]),
-                      engine=LocalEngine(1, ""))
+write_pool(Path(sys.argv[1]), get_layout("morgan4096"), Path(sys.argv[2]))
 """
 
 
@@ -141,7 +141,12 @@ def test_a_killed_build_goes_on_and_computes_nothing_twice(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "pool.h5"
-    done = subprocess.run([sys.executable, "-c", _KILLED, str(table), str(output)], check=False)
+    paths = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(table), str(output)],
+        check=False,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
     assert done.returncode == -signal.SIGKILL
     assert not output.exists()
     compute, n_rows = pool_build._compute, []

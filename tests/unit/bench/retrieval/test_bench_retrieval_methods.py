@@ -287,7 +287,7 @@ def test_empty_bins_are_left_out_of_table_and_plot(tmp_path: Path) -> None:
         "n_molecules": n_queries,
         "hit_at_1": {"mass": {"mine": shares}},
     }
-    table = falloff_table(result, "mass")
+    table = falloff_table(result)
     assert "| queries | 2 | 0 | 4 | 0 | 0 | 0 | 1 |" in table
     assert "| mine | 50.0 |  | 25.0 |  |  |  | 100.0 |" in table
     plot_falloff({"mine": shares}, result, tmp_path / "f.png", "Title")
