@@ -81,6 +81,6 @@ def test_mztab_of_features_breaks_no_rule(exported: Path, demo_model: Path) -> N
     file = MzTab(text)
     assert [row["opt_global_query_id"] for row in file.rows["SML"]] == ["11", "12", "13", "14"]
     first = {row["evidence_input_id"]: row["spectra_ref"] for row in reversed(file.rows["SME"])}
-    assert first["12"] == "ms_run[1]:index=2"
+    assert first["12"] == "ms_run[1]:index=2|ms_run[1]:index=3"
     assert "probability" in file.rows["SML"][0]["best_id_confidence_measure"]
     assert file.rows["SMF"][0]["retention_time_in_seconds"] == "71.5"
