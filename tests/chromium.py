@@ -221,11 +221,6 @@ class Page:
             e.value = {json.dumps(value)}; e.dispatchEvent(new Event('change')); }})()"""
         )
 
-    def screenshot(self, path: Path, *, whole: bool = False) -> None:
-        """Write what is seen, or the whole page, as a PNG file."""
-        answer = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        path.write_bytes(base64.b64decode(answer["data"]))
-
     def pdf(self) -> bytes:
         """Return the page as it is printed on A4."""
         answer = self.send(

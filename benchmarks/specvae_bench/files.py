@@ -7,6 +7,7 @@ import json
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -65,6 +66,11 @@ def write_truth(rows: Iterable[tuple[str, str]], path: Path) -> None:
 def digests(paths: Iterable[Path]) -> list[dict[str, str]]:
     """Return name and SHA-256 of files, as results have them: two folders may have one name."""
     return [{"name": path.name, "sha256": sha256_of(path)} for path in paths]
+
+
+def made_by(command: str) -> dict[str, str]:
+    """Return what a result begins with: the subcommand of ``specvae bench``, and the date."""
+    return {"command": f"specvae bench {command}", "date": time.strftime("%Y-%m-%d")}
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:

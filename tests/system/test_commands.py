@@ -316,9 +316,7 @@ def test_pool_gives_the_ranking_of_its_table(model: Path, few: Path, tmp_path: P
     assert sorted(key) == sorted((row["query_id"], row["rank"], row["inchikey"]) for row in by_pool)
 
 
-def test_scores_are_the_log_likelihoods_of_predicted_bits(
-    model: Path, few: Path, tmp_path: Path
-) -> None:
+def test_scores_are_the_log_likelihoods_of_predicted_bits(model: Path, few: Path) -> None:
     """The score by fingerprint is minus the cross entropy, as two other commands tell its parts."""
     queries, candidates = few / "queries.mgf", few / "candidates.csv"
     predicted: dict[str, dict[int, float]] = {}

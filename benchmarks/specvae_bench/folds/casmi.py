@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
@@ -109,7 +108,7 @@ def casmi2017(
         require_unused(_OF_TRAINING, "is for models that are trained here, not for a --model")
     paths = model_files(models)
 
-    from specvae_bench.files import write_result, write_tables
+    from specvae_bench.files import made_by, write_result, write_tables
     from specvae_bench.folds import topk
     from specvae_bench.folds.contest import prepare
 
@@ -122,8 +121,7 @@ def casmi2017(
     found = topk.compare(paths, challenges, ion_mode, compute, console)
     n_ranked = found.pop("n")
     result = {
-        "command": "specvae bench casmi2017",
-        "date": time.strftime("%Y-%m-%d"),
+        **made_by("casmi2017"),
         "ion_mode": ion_mode,
         "rank_by": rank_by,
         "seed": seed,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from specvae.progress import Progress
 from specvae.report import ReadReport
 from specvae.spectra.spectrum import Spectrum
 from specvae_bench.contamination import Contamination
-from specvae_bench.files import digests, write_mgf, write_result, write_truth
+from specvae_bench.files import digests, made_by, write_mgf, write_result, write_truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +132,7 @@ def write_fold(
     write_result(
         output / "holdout.json",
         {
-            "command": "specvae bench holdout",
-            "date": time.strftime("%Y-%m-%d"),
+            **made_by("holdout"),
             "n_queries": len(held.queries),
             "n_compounds": held.n_compounds,
             **settings,

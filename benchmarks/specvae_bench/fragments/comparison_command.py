@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
@@ -67,13 +66,12 @@ def fragment_scores(
     paths = [model_file(path) if path.is_dir() else path for path in score]
 
     from specvae.annotation.ranking.queries import QueryFilter
-    from specvae_bench.files import write_result
+    from specvae_bench.files import made_by, write_result
     from specvae_bench.fragments.comparison import compare_scores, table_of
 
     wanted = QueryFilter.of(ion_mode, adducts)
     result = {
-        "command": "specvae bench fragment-scores",
-        "date": time.strftime("%Y-%m-%d"),
+        **made_by("fragment-scores"),
         **compare_scores(data, paths, wanted, ppm, seed, jobs, Console()),
     }
     write_result(output, result)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from specvae.files import atomic_text
 from specvae.molecules.fingerprint import FingerprintCache, fingerprints, get_layout
 from specvae.report import ReadReport
 from specvae.spectra.read import read_spectra
-from specvae_bench.files import write_result
+from specvae_bench.files import made_by, write_result
 from specvae_bench.folds.contest import prepare
 from specvae_bench.folds.topk import K_MAX
 from specvae_bench.markdown import table
@@ -100,8 +99,7 @@ def _of_fold(
     write_result(
         output / f"hits-{fold.name}.json",
         {
-            "command": "specvae bench gpu --finish",
-            "date": time.strftime("%Y-%m-%d"),
+            **made_by("gpu --finish"),
             "ion_mode": ion_mode,
             "data": challenges.digests(),
             "models": models,

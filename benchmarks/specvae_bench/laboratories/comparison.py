@@ -22,7 +22,7 @@ from specvae.counting import counted
 from specvae.errors import InputError
 from specvae.files import sha256_of
 from specvae.molecules.candidates import CandidateSet
-from specvae_bench.files import digests
+from specvae_bench.files import digests, made_by
 from specvae_bench.laboratories.folds import (
     FITTING,
     HALF,
@@ -164,8 +164,7 @@ def compare(
     seconds["ranking"] = time.perf_counter() - start
     candidates = [len(query.candidates) for fold in folds for query in fold.queries]
     result = {
-        "command": "specvae bench laboratories",
-        "date": time.strftime("%Y-%m-%d"),
+        **made_by("laboratories"),
         **_described(plan),
         "files": digests((*plan.spectra, *plan.structures)),
         "fragment_score_sha256": sha256_of(plan.fragment_score),

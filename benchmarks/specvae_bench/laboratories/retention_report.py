@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,7 @@ from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.files import sha256_of
 from specvae.vae.checkpoint import write_tensors
-from specvae_bench.files import digests
+from specvae_bench.files import digests, made_by
 from specvae_bench.laboratories.methods import packed_fingerprints
 from specvae_bench.laboratories.records import LABORATORY, read_records
 from specvae_bench.laboratories.retention import (
@@ -82,8 +81,7 @@ def compute(
     chosen = max(means, key=lambda strength: means[strength])
     index = fit_index(found, structures, chosen)
     result = {
-        "command": "specvae bench retention",
-        "date": time.strftime("%Y-%m-%d"),
+        **made_by("retention"),
         "files": digests(spectra),
         "excluded": {
             # By folder too: lists of truths have one name.

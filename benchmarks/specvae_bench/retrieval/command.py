@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
@@ -83,7 +82,7 @@ def retrieval(
     require_results_folder(output, FILES)
     paths = model_files(models)
 
-    from specvae_bench.files import write_result, write_tables
+    from specvae_bench.files import made_by, write_result, write_tables
     from specvae_bench.retrieval.report import draw, markdown_tables
     from specvae_bench.retrieval.run import compare
 
@@ -93,8 +92,7 @@ def retrieval(
         console.log("note: matchms is not installed; its similarities are left out")
     options = Options(steps, seed, device)
     result = {
-        "command": "specvae bench retrieval",
-        "date": time.strftime("%Y-%m-%d"),
+        **made_by("retrieval"),
         **compare(files, chosen, paths, options, jobs, output, console),
     }
     write_result(output / "retrieval.json", result)

@@ -176,12 +176,11 @@ def speed(
         raise InputError(f"{keep_pool}: is there already; --keep-pool names a new file")
 
     from specvae.files import sha256_of
-    from specvae_bench.files import write_result
+    from specvae_bench.files import made_by, write_result
 
     console = Console()
     result: dict[str, Any] = {
-        "command": "specvae bench speed",
-        "date": time.strftime("%Y-%m-%d"),
+        **made_by("speed"),
         "threads": 1,
     }
     measures: dict[str, Callable[[], dict[str, Any]]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
@@ -122,14 +121,13 @@ def supervision(
             "spectra are left"
         )
 
-    from specvae_bench.files import write_result, write_tables
+    from specvae_bench.files import made_by, write_result, write_tables
     from specvae_bench.supervision.comparison import Settings, compare
     from specvae_bench.supervision.report import draw, markdown_table
 
     settings = Settings(molecules, n_molecules, steps, seed, amp, device, jobs)
     result = {
-        "command": "specvae bench supervision",
-        "date": time.strftime("%Y-%m-%d"),
+        **made_by("supervision"),
         **compare(files, runs, settings, output, Console()),
     }
     write_result(output / RESULT, result)

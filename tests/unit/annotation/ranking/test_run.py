@@ -211,9 +211,7 @@ def test_the_first_candidate_is_shown_against_its_own_library_spectrum_or_the_ne
         assert library.n_shared == 2
 
 
-def test_what_the_library_has_measured_as_an_ion_may_become_it(
-    annotator: Annotator, tmp_path: Path
-) -> None:
+def test_what_the_library_has_measured_as_an_ion_may_become_it(tmp_path: Path) -> None:
     """An amine has hardly an ion with ammonium, unless there is a spectrum of it."""
     measured, amine, amide = "NCCCC(C)=O", "CNCCC(C)=O", "CCCCC(N)=O"
     as_ammonium = replace(spectrum_of(measured, 43.018, 84.081), adduct="[M+NH4]+")
