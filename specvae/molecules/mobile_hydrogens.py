@@ -7,10 +7,10 @@ between, to one place:
 
 1. *Sites* are neutral N, O, S and Se atoms that have room for a hydrogen or a double bond.
 2. A site is mobile where it shares a carbon or nitrogen that is double-bonded to one of them
-   (amide, amidine, guanidine, urea, triazene), lies in a conjugated ring of 5 or 6 atoms, or is
-   bound to such a ring one or three bonds from a nitrogen of it. That follows InChI's mobile
-   hydrogens (doi:10.1186/s13321-015-0068-4), without the rarer rules; a form that InChI calls
-   another compound is not taken.
+   (amide, amidine, guanidine, urea, triazene), lies in a conjugated ring of 5 or 6 atoms, is
+   bound to such a ring one or three bonds from a nitrogen of it, or beside another site to one of
+   7 carbons (tropolone). That follows InChI's mobile hydrogens (doi:10.1186/s13321-015-0068-4),
+   without the rarer rules; a form that InChI calls another compound is not taken.
 3. Of all places for a group's hydrogens that leave each other atom its double bond, the one with
    the lowest cost is taken: C=O before C=S before C=N, lactam before lactim, amine before imine on
    a ring, aromatic rings intact. Canonical ranks of the atoms without hydrogens decide ties.
@@ -32,6 +32,7 @@ from specvae.molecules.records import records_of
 
 _SITES = {7: 3, 8: 2, 16: 2, 34: 2}  # atomic number -> valence
 _RING_SIZES = (5, 6)
+_TROPOLONE_RING = 7
 _HIGHEST_ORDER = 3  # of bonds whose types, as RDKit numbers them, are their orders
 _FIRST_BLOCK = 14  # letters of an InChIKey
 _MOST_PLACES = 5000  # of the hydrogens of a group; beyond, it stays as written
@@ -53,6 +54,7 @@ _SUSPECT = Chem.MolFromSmarts(
 _UNUSUAL = Chem.MolFromSmarts("[!+0,!#1!#6!#7!#8!#9!#14!#15!#16!#17!#34!#35!#53]")
 _RING_HYDROGEN = Chem.MolFromSmarts("[nH]")
 _RING_PLACE = Chem.MolFromSmarts("[nX2;+0]")
+_TROPOLONE = Chem.MolFromSmarts("[OX2H1,SX2H1,#7X3!H0;+0]-[#6;r7]~[#6;r7]=[OX1,SX1,#7X2;+0]")
 
 
 class Costs(NamedTuple):
@@ -99,17 +101,17 @@ def place_hydrogens(mol: Chem.Mol, inchi: str = "") -> Chem.Mol:
     moved = [group for group, form in zip(groups, best, strict=True) if form]
     if all(_is_certain(group, mol) for group in moved) and not mol.HasSubstructMatch(_UNUSUAL):
         return placed
-    found = _first_block(placed)
+    found = first_block(placed)
     if inchi and found == Chem.InchiToInchiKey(inchi)[:_FIRST_BLOCK]:  # type: ignore[no-untyped-call]
         return placed
-    wanted = _first_block(mol)
+    wanted = first_block(mol)
     if found == wanted:
         return placed
     # At least one of the groups is not mobile by InChI's rules, or not in that form.
     chosen: list[tuple[_Group, _Form | None]] = []
     for group in groups:
         for form in islice(_forms(group, ranks), _MOST_FORMS):
-            if _first_block(_with_forms(kekule, [*chosen, (group, form)])) == wanted:
+            if first_block(_with_forms(kekule, [*chosen, (group, form)])) == wanted:
                 chosen.append((group, form))
                 break
     return _with_forms(kekule, chosen) if chosen else mol
@@ -117,9 +119,12 @@ def place_hydrogens(mol: Chem.Mol, inchi: str = "") -> Chem.Mol:
 
 def may_be_elsewhere(mol: Chem.Mol) -> bool:
     """Return whether a molecule may have mobile hydrogens, by a test of some microseconds."""
-    return mol.HasSubstructMatch(_NEEDED) and (
-        mol.HasSubstructMatch(_SUSPECT)
-        or (mol.HasSubstructMatch(_RING_HYDROGEN) and mol.HasSubstructMatch(_RING_PLACE))
+    return mol.HasSubstructMatch(_TROPOLONE) or (
+        mol.HasSubstructMatch(_NEEDED)
+        and (
+            mol.HasSubstructMatch(_SUSPECT)
+            or (mol.HasSubstructMatch(_RING_HYDROGEN) and mol.HasSubstructMatch(_RING_PLACE))
+        )
     )
 
 
@@ -173,10 +178,11 @@ def _with_forms(kekule: Chem.RWMol, forms: Iterable[tuple[_Group, _Form | None]]
 def has_inchi(mol: Chem.Mol, inchi: str) -> bool:
     """Return whether a molecule has the first block of an InChI's key."""
     wanted: str = Chem.InchiToInchiKey(inchi)  # type: ignore[no-untyped-call]
-    return _first_block(mol) == wanted[:_FIRST_BLOCK]
+    return first_block(mol) == wanted[:_FIRST_BLOCK]
 
 
-def _first_block(mol: Chem.Mol) -> str:
+def first_block(mol: Chem.Mol) -> str:
+    """Return the first block of a molecule's InChIKey."""
     # Without stereochemistry, which is no part of it.
     key: str = Chem.MolToInchiKey(mol, options="/SNon")  # type: ignore[no-untyped-call]
     return key[:_FIRST_BLOCK]
@@ -313,6 +319,7 @@ class _Groups:
     def find(self) -> Iterator[_Group]:
         """Yield the groups, with the costs of their sites."""
         self._add_rings()
+        self._add_tropolones()
         self._add_centres()
         self._close()
         left = set(self._bonds)
@@ -355,6 +362,35 @@ class _Groups:
                 for place, atom in enumerate(ring):
                     self._connect(atom, ring[place - 1])
                     self._add_bound(atom, place, ring, atoms)
+
+    def _add_tropolones(self) -> None:
+        """Add conjugated rings of seven carbons with sites at neighbours, and rings fused to them.
+
+        Of the fused rings the bonds may shift; sites that are bound to them take no part.
+        """
+        conjugated = [set(ring) for ring in self._rings if all(map(self._is_conjugated, ring))]
+        for ring in self._rings:
+            atoms = set(ring)
+            if len(ring) != _TROPOLONE_RING or atoms not in conjugated or atoms & self._sites:
+                continue
+            bound = [[n for n in self._around[a] if n in self._sites] for a in ring]
+            beside = [
+                (atom, other)
+                for place, atom in enumerate(ring)
+                for other in bound[place]
+                if bound[place - 1] or bound[(place + 1) % len(ring)]
+            ]
+            if not beside:
+                continue
+            system = [other for other in conjugated if len(other & atoms) > 1]
+            members = atoms.union(*system)
+            if members & self._sites:
+                continue
+            for atom in members:
+                for other in members.intersection(self._around[atom]):
+                    self._connect(atom, other)
+            for atom, site in beside:
+                self._connect(atom, site)
 
     def _is_conjugated(self, index: int) -> bool:
         if index in self._blocked:

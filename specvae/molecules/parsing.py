@@ -75,7 +75,7 @@ def _parse_some(
         mol
         if mol is not None
         and mol.GetNumAtoms() <= most.structure_atoms
-        and (is_standard(mol) if one else is_certain or has_inchi(mol, inchi))
+        and (is_standard(mol, one) if one else is_certain or has_inchi(mol, inchi))
         else None
         for mol, one, (_, is_certain), (_, inchi) in zip(mols, written, plain, texts, strict=True)
     ]

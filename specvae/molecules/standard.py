@@ -17,8 +17,11 @@ The steps of standardisation, always in this order:
 4. Charges that protons can balance are neutralised: acetate becomes acetic acid, an ammonium ion
    the amine, a zwitterion the neutral form. What cannot be neutralised stays: choline remains a
    cation, betaine an inner salt, whose strongest acid has the charge.
-5. Mobile hydrogens are put in one place: an imidic acid becomes the amide
-   (`specvae.molecules.mobile_hydrogens`).
+5. Sulfur in a ring gets single bonds where it was written with two double ones
+   (`specvae.molecules.ring_sulfur`).
+6. Mobile hydrogens are put in one place: an imidic acid becomes the amide
+   (`specvae.molecules.mobile_hydrogens`), and so do acids of sulfur and phosphorus
+   (`specvae.molecules.acid_hydrogens`).
 
 The result is written as SMILES and read again where it was changed: whatever is stored must parse.
 """
@@ -35,6 +38,7 @@ from rdkit.Chem.rdMolDescriptors import CalcExactMolWt
 
 from specvae.errors import StructureError
 from specvae.limits import limits
+from specvae.molecules.acid_hydrogens import may_be_at_another_atom, place_acid_hydrogens
 from specvae.molecules.conjugated_cations import with_aromatic_charge, with_oxides
 from specvae.molecules.inner_salts import with_its_strongest_acid
 from specvae.molecules.metals import (
@@ -45,6 +49,7 @@ from specvae.molecules.metals import (
 )
 from specvae.molecules.mobile_hydrogens import may_be_elsewhere, place_hydrogens
 from specvae.molecules.quiet import quiet_rdkit
+from specvae.molecules.ring_sulfur import has_two_double_bonds, with_single_bonds
 from specvae.molecules.structure_text import (
     WHOLE_INCHIKEY,
     changes_atoms,
@@ -56,10 +61,10 @@ from specvae.molecules.structure_text import (
     texts_of,
 )
 
-STANDARD_VERSION = 4
+STANDARD_VERSION = 5
 """The version is raised when the same text would give another structure: 2 since mobile hydrogens
 are placed, 3 since metal complexes are kept whole, 4 since salts may be written with bonds to their
-metal."""
+metal, 5 since hydrogens of acids of sulfur and phosphorus and of tropolones are placed."""
 
 COMPLEX_KEPT = "metal complex kept whole"
 INCHI_INSTEAD = "InChI taken where the SMILES cannot be parsed"
@@ -177,6 +182,7 @@ _IS_SPECIAL = re.compile(
     rf"{_LABEL.pattern}|:|{_ATOM_BY_NUMBER.pattern}|{_BARE_CARBON.pattern}"
     rf"|{MAY_HAVE_METAL_BONDS.pattern}"
 )
+_MAY_HAVE_ACID = re.compile(r"[PS]|As")  # of phosphorus, sulfur, selenium or arsenic
 
 
 def is_usual(text: str) -> bool:
@@ -188,10 +194,17 @@ def is_usual(text: str) -> bool:
     )
 
 
-def is_standard(mol: Chem.Mol) -> bool:
-    """Return whether a molecule, of a text that `is_usual`, is in standard form already."""
+def is_standard(mol: Chem.Mol, text: str) -> bool:
+    """Return whether a molecule, of a SMILES that `is_usual`, is in standard form already."""
     return not (
-        mol.HasSubstructMatch(_WILDCARD) or mol.HasSubstructMatch(_CHARGED) or may_be_elsewhere(mol)
+        mol.HasSubstructMatch(_WILDCARD)
+        or mol.HasSubstructMatch(_CHARGED)
+        or may_be_elsewhere(mol)
+        or (
+            # Text search first, as for most molecules it is enough.
+            _MAY_HAVE_ACID.search(text) is not None
+            and (may_be_at_another_atom(mol) or has_two_double_bonds(mol))
+        )
     )
 
 
@@ -227,8 +240,10 @@ def _standard(kind: str, text: str, read: Chem.Mol | None) -> tuple[Chem.Mol, in
         # neutral form had been written.
         mol = rdMolStandardize.Uncharger().uncharge(mol)
         mol = _read_again(with_its_strongest_acid(mol), text)
+    given = mol
+    mol = place_acid_hydrogens(with_single_bonds(mol))
     placed = place_hydrogens(mol, text if kind == "InChI" and mol is parsed else "")
-    return (mol if placed is mol else _read_again(placed, text)), n_components, notes
+    return (given if placed is given else _read_again(placed, text)), n_components, notes
 
 
 def _parsed(kind: str, text: str, read: Chem.Mol | None) -> Chem.Mol:

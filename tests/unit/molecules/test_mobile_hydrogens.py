@@ -53,6 +53,32 @@ SPELLINGS = {
     "allopurinol": ("O=c1[nH]cnc2[nH]ncc12", "Oc1ncnc2n[nH]cc12", "O=c1ncnc2[nH][nH]cc1-2"),
     "thiol of imidazole": ("Cn1cc[nH]c1=S", "Cn1ccnc1S"),
     "triazene": ("CNN=Nc1ccccc1", "CN=NNc1ccccc1"),
+    "sulfonamide": ("NS(=O)(=O)c1ccccc1", "N=S(=O)(O)c1ccccc1"),
+    "two sulfonamides": (
+        "NS(=O)(=O)c1ccc(NC(=O)c2ccc(C(=O)Nc3ccc(S(N)(=O)=O)cc3)cc2)cc1",
+        "N=S(=O)(O)c1ccc(NC(=O)c2ccc(C(=O)Nc3ccc(S(=N)(=O)O)cc3)cc2)cc1",
+    ),
+    "sulfonimidamide": ("N=S(N)(=O)c1ccccc1", "N=S(=N)(O)c1ccccc1"),
+    "thiosulfonic acid": ("CS(O)(=O)=S", "CS(=O)(=O)S"),
+    "thiophosphate": ("CCOP(O)(=S)OCC", "CCOP(=O)(S)OCC", "CCOP(=O)([S-])OCC"),
+    "thiophosphoric acid": ("OP(O)(O)=S", "OP(O)(=O)S"),
+    "selenophosphate": ("CCOP(O)(=[Se])OCC", "CCOP(=O)([SeH])OCC"),
+    "amidophosphate": ("COP(N)(=O)SC", "COP(=N)(O)SC"),
+    "thioarsinic acid": ("C[As](C)(O)=S", "C[As](C)(=O)S"),
+    "benzothiadiazole": ("c1ccc2nsnc2c1", "C1=CC=C2C(=C1)N=S=N2", "C1=CC2=NSN=C2C=C1"),
+    "thiophene": ("O=C(O)c1cccs1", "O=C(O)C1=S=CC=C1"),
+    "selenadiazole": ("c1ccc2n[se]nc2c1", "c1ccc2c(c1)N=[Se]=N2"),
+    "tropolone": ("CC(C)c1cccc(O)c(=O)c1", "CC(C)c1cccc(=O)c(O)c1"),
+    "hydroxytropolone": ("CC(C)c1cccc(O)c(O)c1=O", "CC(C)c1cccc(=O)c(O)c1O"),
+    "thiotropolone": ("Oc1cccccc1=S", "O=c1cccccc1S"),
+    "benzotropolone": (
+        "Cc1cc2c(O)cc3c(c2cc(O)c1=O)CCCC3(C)C",
+        "Cc1cc2c(O)cc3c(c2cc(=O)c1O)CCCC3(C)C",
+    ),
+    "theaflavin's rings": (
+        "Cc1cc(O)c(=O)c2c(O)c(O)c(C)cc2c1",
+        "Cc1cc(=O)c(O)c2c(O)c(O)c(C)cc2c1",
+    ),
     "sulfoxide": ("CS(C)=O", "C[S+](C)[O-]"),
     "common isotopes": ("CC(=O)NCl", "[12CH3]C(=O)N[35Cl]", "[1H]N(Cl)C(C)=O"),
 }
@@ -70,6 +96,12 @@ KEPT = (
     "CN=C(O)O",  # carbamic acid
     "NN=C(O)O",
     "OC(O)=S",
+    "CN=S(=O)(O)c1ccccc1",
+    "CN=S=NC",
+    "CS(=O)(=O)C",
+    "O=c1ccccc(O)c1",  # not beside one another: no tropolone
+    "COc1cccccc1=O",
+    "O=C1CCCCCC1O",
     "COC=CC(=O)c1cc2cnc3c(=N)cc(NC(=O)C(C)C)c([nH]1)c23",
 )
 
@@ -98,7 +130,19 @@ def test_every_spelling_is_one_structure(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["glutathione", "urea", "thioamide", "lactam", "2-pyridone", "barbiturate", "2-aminopyridine"],
+    [
+        "glutathione",
+        "urea",
+        "thioamide",
+        "lactam",
+        "2-pyridone",
+        "barbiturate",
+        "2-aminopyridine",
+        "sulfonamide",
+        "thiophosphate",
+        "thiophene",
+        "benzothiadiazole",
+    ],
 )
 def test_the_form_is_the_usual_one(name: str) -> None:
     wanted = SPELLINGS[name][0]
@@ -133,7 +177,7 @@ def test_inchi_is_asked_only_where_its_answer_is_not_certain(
         asked.append(Chem.MolToSmiles(mol))
         return "A" * 14
 
-    monkeypatch.setattr(mobile_hydrogens, "_first_block", first_block)
+    monkeypatch.setattr(mobile_hydrogens, "first_block", first_block)
     mol = Chem.MolFromSmiles(smiles)
     placed = place_hydrogens(mol)
     if wanted is None:
@@ -148,13 +192,13 @@ def test_the_inchi_that_was_read_answers_for_itself(monkeypatch: pytest.MonkeyPa
     inchi = Chem.MolToInchi(Chem.MolFromSmiles("Nc1nc[nH]c2ncnc1-2"))  # type: ignore[no-untyped-call]
     expected = Molecule.parse(inchi=inchi).smiles
     asked: list[str] = []
-    first_block = mobile_hydrogens._first_block
+    first_block = mobile_hydrogens.first_block
 
     def counted(mol: Chem.Mol) -> str:
         asked.append(Chem.MolToSmiles(mol))
         return first_block(mol)
 
-    monkeypatch.setattr(mobile_hydrogens, "_first_block", counted)
+    monkeypatch.setattr(mobile_hydrogens, "first_block", counted)
     assert Molecule.parse(inchi=inchi).smiles == expected
     assert asked == [expected]
     # One that says another compound decides nothing.

@@ -1,0 +1,72 @@
+"""Hydrogens of acids of sulfur and phosphorus, whose double bonds are written in several ways.
+
+A hydrogen of such a group may be at any of its oxygens, sulfurs and nitrogens: benzenesulfonamide
+is also written ``N=S(=O)(O)c1ccccc1``, and diethyl thiophosphate ``CCOP(=O)(S)OCC``. InChI takes
+both for one compound. Here it is at nitrogen before oxygen and at oxygen before sulfur, as
+databases mostly have it.
+"""
+
+from __future__ import annotations
+
+from rdkit import Chem
+
+from specvae.molecules.mobile_hydrogens import first_block
+
+_CENTRE = "[#15,#16,#33,#34;+0]"
+# The centre, which few molecules have, the atom with a hydrogen, and the one that is to have it.
+_ELSEWHERE = tuple(
+    map(
+        Chem.MolFromSmarts,
+        (
+            f"{_CENTRE}(-[OX2H1,SX2H1,SeX2H1;+0])=[NX2;+0]",
+            f"{_CENTRE}(-[SX2H1,SeX2H1;+0])=[OX1;+0]",
+        ),
+    )
+)
+_MOST_MOVES = 20  # of a molecule
+
+
+def may_be_at_another_atom(mol: Chem.Mol) -> bool:
+    """Return whether an acid of sulfur or phosphorus has a hydrogen that others write elsewhere."""
+    return any(map(mol.HasSubstructMatch, _ELSEWHERE))
+
+
+def place_acid_hydrogens(mol: Chem.Mol) -> Chem.Mol:
+    """Return the molecule with these hydrogens in their places; itself if they are there.
+
+    A form that InChI calls another compound is not taken.
+
+    Parameters
+    ----------
+    mol
+        Sanitised; it is not changed.
+    """
+    placed = mol
+    for _ in range(_MOST_MOVES):
+        moved = _once_moved(placed)
+        if moved is None:
+            break
+        placed = moved
+    if placed is mol or first_block(placed) != first_block(mol):
+        return mol
+    return placed
+
+
+def _once_moved(mol: Chem.Mol) -> Chem.Mol | None:
+    """Return the molecule with one hydrogen moved; None if all are in their places."""
+    for pattern in _ELSEWHERE:
+        found = mol.GetSubstructMatch(pattern)
+        if found:
+            centre, donor, acceptor = found
+            moved = Chem.RWMol(mol)
+            moved.GetBondBetweenAtoms(donor, centre).SetBondType(Chem.BondType.DOUBLE)
+            taken = moved.GetBondBetweenAtoms(centre, acceptor)
+            taken.SetBondType(Chem.BondType.SINGLE)
+            taken.SetStereo(Chem.BondStereo.STEREONONE)
+            for place in (donor, acceptor):
+                atom = moved.GetAtomWithIdx(place)
+                atom.SetNoImplicit(False)
+                atom.SetNumExplicitHs(0)
+            Chem.SanitizeMol(moved)
+            return moved.GetMol()
+    return None
