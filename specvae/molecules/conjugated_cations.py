@@ -10,11 +10,9 @@ writes ``[O-][n+]1cc[n+]([O-])cc1``.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from itertools import pairwise
-
 from rdkit import Chem
+
+from specvae.molecules.alternating_paths import DOUBLE, SINGLE, alternating_paths, shift
 
 # A nitrogen that bears three heavy atoms and a proton, an iminium ion, and an enol, as that of
 # 4-hydroxybenzoic esters of choline.
@@ -26,8 +24,6 @@ _AMINE = Chem.MolFromSmarts("[$([NX3]),$([NX4+;!H0]);!$(N=*);!$(N*=*);!$(N~[!#6;
 _AROMATIC_NH = Chem.MolFromSmarts("[nH]")
 _OXO = Chem.MolFromSmarts("[OX1;+0]=[#7X3;+;R]")
 _CHARGED_AMIDE = Chem.MolFromSmarts("[NX1,NX2;-]-[#6]=[OX2H;+]")
-_SINGLE, _DOUBLE = Chem.BondType.SINGLE, Chem.BondType.DOUBLE
-_OTHER_ORDER = {_SINGLE: _DOUBLE, _DOUBLE: _SINGLE}
 
 
 def with_aromatic_charge(mol: Chem.Mol) -> Chem.Mol:
@@ -58,8 +54,11 @@ def with_aromatic_charge(mol: Chem.Mol) -> Chem.Mol:
     Chem.Kekulize(drawn, clearAromaticFlags=True)
     for start in starts:
         is_iminium = drawn.GetAtomWithIdx(start).GetTotalDegree() == 3  # see `_IMINIUM`
-        first, ends = (_DOUBLE, _is_tertiary) if is_iminium else (_SINGLE, _is_ketone)
-        path = _path(drawn, start, first, ends)
+        if is_iminium:
+            paths = alternating_paths(drawn, start, DOUBLE, SINGLE, _is_tertiary)
+        else:
+            paths = alternating_paths(drawn, start, SINGLE, DOUBLE, _is_ketone)
+        path = next(iter(paths.values()), None)
         moved = _moved(drawn, path) if path else None
         if moved is not None:
             return moved
@@ -89,46 +88,15 @@ def with_oxides(mol: Chem.Mol) -> Chem.Mol:
     drawn = Chem.RWMol(mol)
     Chem.Kekulize(drawn, clearAromaticFlags=True)
     for start in starts:
-        path = _path(drawn, start, _DOUBLE, _is_oxide)
+        paths = alternating_paths(drawn, start, DOUBLE, SINGLE, _is_oxide)
+        path = next(iter(paths.values()), None)
         if path is None:
             continue
-        _flip(drawn, path)
+        shift(drawn, path)
         drawn.GetAtomWithIdx(path[0]).SetFormalCharge(-1)
         drawn.GetAtomWithIdx(path[-1]).SetFormalCharge(1)
     Chem.SanitizeMol(drawn)
     return drawn.GetMol()
-
-
-def _path(
-    mol: Chem.Mol, start: int, first: Chem.BondType, ends: Callable[[Chem.Atom], bool]
-) -> list[int] | None:
-    """Return the atoms of the shortest way along alternating bonds, None if there is none.
-
-    It begins with a bond of order `first`, and leads by one of the other order to an atom of which
-    `ends` is true.
-    """
-    ways = deque([([start], first)])
-    seen = {(start, first)}
-    while ways:
-        way, order = ways.popleft()
-        for bond in mol.GetAtomWithIdx(way[-1]).GetBonds():
-            place = bond.GetOtherAtomIdx(way[-1])
-            if bond.GetBondType() is not order or place in way:
-                continue
-            if order is not first and ends(mol.GetAtomWithIdx(place)):
-                return [*way, place]
-            state = place, _OTHER_ORDER[order]
-            if state not in seen:
-                seen.add(state)
-                ways.append(([*way, place], state[1]))
-    return None
-
-
-def _flip(mol: Chem.RWMol, path: list[int]) -> None:
-    """Write single bonds for the double ones of a path, and the other way round."""
-    for one, other in pairwise(path):
-        bond = mol.GetBondBetweenAtoms(one, other)
-        bond.SetBondType(_OTHER_ORDER[bond.GetBondType()])
 
 
 def _is_tertiary(atom: Chem.Atom) -> bool:
@@ -165,7 +133,7 @@ def _is_of_acid(oxygen: Chem.Atom) -> bool:
 def _moved(mol: Chem.Mol, path: list[int]) -> Chem.Mol | None:
     """Return a molecule whose double bonds moved along a path, None if it is no such cation."""
     moved = Chem.RWMol(mol)
-    _flip(moved, path)
+    shift(moved, path)
     start, end = (moved.GetAtomWithIdx(place) for place in (path[0], path[-1]))
     if end.GetSymbol() == "N":
         start.SetFormalCharge(0)

@@ -6,9 +6,9 @@ with ``C1=S=CC=C1``. InChI has one text for both, but bits and fragments differ.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from rdkit import Chem
+
+from specvae.molecules.alternating_paths import SINGLE, alternating_paths, shift
 
 _TWO_DOUBLE = Chem.MolFromSmarts("[#16X2v4,#34X2v4;R;+0](=*)=*")
 
@@ -41,43 +41,19 @@ def with_single_bonds(mol: Chem.Mol) -> Chem.Mol:
 def _with_path_shifted(mol: Chem.Mol, sulfur: int, one: int, other: int) -> Chem.Mol | None:
     """Return the molecule with single bonds at a sulfur; None if it has no such form.
 
-    Both neighbours lose a double bond. They get another by shifting those of a path between them
-    on which single and double bonds take turns.
+    Both neighbours lose a double bond. They get another by shifting those of a path between them.
     """
-    kekule = Chem.RWMol(mol)
-    Chem.Kekulize(kekule, clearAromaticFlags=True)
-    path = _alternating_path(kekule, sulfur, one, other)
-    if path is None:
+    drawn = Chem.RWMol(mol)
+    Chem.Kekulize(drawn, clearAromaticFlags=True)
+    paths = alternating_paths(drawn, one, SINGLE, SINGLE, lambda atom: atom.GetIdx() == other)
+    path = paths.get(other)
+    if path is None or sulfur in path:
         return None
+    shift(drawn, path)
     for end in (one, other):
-        kekule.GetBondBetweenAtoms(sulfur, end).SetBondType(Chem.BondType.SINGLE)
-    for step, (a, b) in enumerate(pairwise(path)):
-        bond = kekule.GetBondBetweenAtoms(a, b)
-        bond.SetBondType(Chem.BondType.SINGLE if step % 2 else Chem.BondType.DOUBLE)
-        bond.SetStereo(Chem.BondStereo.STEREONONE)
-    changed = kekule.GetMol()
+        drawn.GetBondBetweenAtoms(sulfur, end).SetBondType(SINGLE)
     try:
-        Chem.SanitizeMol(changed)
+        Chem.SanitizeMol(drawn)
     except Chem.MolSanitizeException:
         return None
-    return changed
-
-
-def _alternating_path(mol: Chem.RWMol, sulfur: int, one: int, other: int) -> list[int] | None:
-    """Return the shortest path around a sulfur that begins and ends with a single bond."""
-    waiting = [[one]]
-    seen = {(one, 0)}
-    for path in waiting:  # it grows meanwhile
-        is_single = len(path) % 2 == 1
-        wanted = Chem.BondType.SINGLE if is_single else Chem.BondType.DOUBLE
-        for bond in mol.GetAtomWithIdx(path[-1]).GetBonds():
-            atom = bond.GetOtherAtomIdx(path[-1])
-            if bond.GetBondType() != wanted or atom == sulfur or atom in path:
-                continue
-            if atom == other and is_single:
-                return [*path, atom]
-            state = (atom, len(path) % 2)
-            if bond.IsInRing() and state not in seen:
-                seen.add(state)
-                waiting.append([*path, atom])
-    return None
+    return drawn.GetMol()

@@ -16,7 +16,8 @@ The steps of standardisation, always in this order:
    azide. But for a metal complex, as the next step.
 4. Charges that protons can balance are neutralised: acetate becomes acetic acid, an ammonium ion
    the amine, a zwitterion the neutral form. What cannot be neutralised stays: choline remains a
-   cation, betaine an inner salt, whose strongest acid has the charge.
+   cation, betaine an inner salt, whose strongest acid has the charge. That of a conjugated cation
+   is put at one place (`specvae.molecules.cation_charges`).
 5. Sulfur in a ring gets single bonds where it was written with two double ones
    (`specvae.molecules.ring_sulfur`).
 6. Mobile hydrogens are put in one place: an imidic acid becomes the amide
@@ -39,6 +40,7 @@ from rdkit.Chem.rdMolDescriptors import CalcExactMolWt
 from specvae.errors import StructureError
 from specvae.limits import limits
 from specvae.molecules.acid_hydrogens import may_be_at_another_atom, place_acid_hydrogens
+from specvae.molecules.cation_charges import with_charges_in_place
 from specvae.molecules.conjugated_cations import with_aromatic_charge, with_oxides
 from specvae.molecules.inner_salts import with_its_strongest_acid
 from specvae.molecules.metals import (
@@ -64,7 +66,8 @@ from specvae.molecules.structure_text import (
 STANDARD_VERSION = 5
 """The version is raised when the same text would give another structure: 2 since mobile hydrogens
 are placed, 3 since metal complexes are kept whole, 4 since salts may be written with bonds to their
-metal, 5 since hydrogens of acids of sulfur and phosphorus and of tropolones are placed."""
+metal, 5 since charges of conjugated cations and hydrogens of acids of sulfur and phosphorus and of
+tropolones are placed."""
 
 COMPLEX_KEPT = "metal complex kept whole"
 INCHI_INSTEAD = "InChI taken where the SMILES cannot be parsed"
@@ -240,6 +243,7 @@ def _standard(kind: str, text: str, read: Chem.Mol | None) -> tuple[Chem.Mol, in
         # neutral form had been written.
         mol = rdMolStandardize.Uncharger().uncharge(mol)
         mol = _read_again(with_its_strongest_acid(mol), text)
+        mol = with_charges_in_place(mol)
     given = mol
     mol = place_acid_hydrogens(with_single_bonds(mol))
     placed = place_hydrogens(mol, text if kind == "InChI" and mol is parsed else "")

@@ -79,6 +79,38 @@ SPELLINGS = {
         "Cc1cc(O)c(=O)c2c(O)c(O)c(C)cc2c1",
         "Cc1cc(=O)c(O)c2c(O)c(O)c(C)cc2c1",
     ),
+    "imidazolium": ("CCn1cc[n+](C)c1", "CC[n+]1ccn(C)c1"),
+    "pyrazolium": ("CCn1ccc(C)[n+]1C", "CC[n+]1ccc(C)n1C"),
+    "triazolium": ("CC[n+]1cnn(C)c1", "CCn1cn[n+](C)c1"),
+    "benzothiazolium": ("Cc1sc2ccccc2[n+]1C", "Cc1[s+]c2ccccc2n1C"),
+    "aminopyridinium": ("CC[n+]1ccc(N(C)C)cc1", "CCn1ccc(=[N+](C)C)cc1"),
+    "amidinium": ("CCN(C=CC=[N+](C)C)CC", "CC[N+](=CC=CN(C)C)CC"),
+    "uronium": ("CCN(C)C(N(C)C)=[N+](C)C", "CC[N+](C)=C(N(C)C)N(C)C"),
+    "thiouronium": ("CSC(N(C)C)=[N+](C)C", "C[S+]=C(N(C)C)N(C)C"),
+    "methylene blue": (
+        "CN(C)c1ccc2nc3ccc(=[N+](C)C)cc-3sc2c1",
+        "CN(C)c1ccc2nc3ccc(N(C)C)cc3[s+]c2c1",
+    ),
+    "rhodamine B": (
+        "CCN(CC)c1ccc2c(-c3ccccc3C(=O)O)c3ccc(=[N+](CC)CC)cc-3oc2c1",
+        "CCN(CC)c1ccc2c(-c3ccccc3C(=O)O)c3ccc(N(CC)CC)cc3[o+]c2c1",
+    ),
+    "malachite green": (
+        "CN(C)c1ccc(C(=C2C=CC(=[N+](C)C)C=C2)c2ccccc2)cc1",
+        "CN(C)c1ccc([C+](c2ccccc2)c2ccc(N(C)C)cc2)cc1",
+    ),
+    "cyanine": (
+        "CCN1C(=CC=Cc2sc3ccccc3[n+]2C)Sc2ccccc21",
+        "CC[n+]1c(C=CC=C2Sc3ccccc3N2C)sc2ccccc12",
+    ),
+    "styryl dye": (
+        "CN(C)c1ccc(C=CC2=[N+](C)c3ccccc3C2(C)C)cc1",
+        "CN1C(=CC=C2C=CC(=[N+](C)C)C=C2)C(C)(C)c2ccccc21",
+    ),
+    "7-methylguanosine": (
+        "Cn1c[n+](C)c2c(=O)[nH]c(N)nc21",
+        "C[n+]1cn(C)c2c(=O)[nH]c(N)nc21",
+    ),
     "sulfoxide": ("CS(C)=O", "C[S+](C)[O-]"),
     "common isotopes": ("CC(=O)NCl", "[12CH3]C(=O)N[35Cl]", "[1H]N(Cl)C(C)=O"),
 }
