@@ -9,14 +9,14 @@ import torch
 from specvae_bench.fragments.network import FragmentNetwork
 from torch import Tensor
 
-from specvae.annotation.evidence.fragment_score import HEIGHT_EDGES, PLACE_EDGES, condition_of
-from specvae.annotation.evidence.fragments import (
+from specvae.annotation.evidence.fragment_peaks import (
     SHIFTS,
     Peaks,
     composition,
     has_subformula,
     possible,
 )
+from specvae.annotation.evidence.fragment_score import HEIGHT_EDGES, PLACE_EDGES, condition_of
 from specvae.annotation.evidence.surroundings import atom_features
 from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS
 from specvae.molecules.fragments import FragmentTable

@@ -9,7 +9,7 @@ import numpy as np
 from annotation_examples import ASPIRIN, CAFFEINE, spectrum_of, tiny_annotator
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
-from specvae.annotation.evidence.memory import to_companions
+from specvae.annotation.evidence.checkpoint import to_companions
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.library.library import Library

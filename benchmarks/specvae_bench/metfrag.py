@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.fragments import Peaks, match_peaks
+from specvae.annotation.evidence.fragment_peaks import Peaks, match_peaks
 from specvae.molecules.fragments import FragmentTable
 
 # Exponents and their source: doi:10.1186/s13321-016-0115-9.

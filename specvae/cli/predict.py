@@ -95,7 +95,7 @@ def predict(
 
     from specvae.annotation.library.query import Assumptions
     from specvae.annotation.ranking.annotator import Annotator
-    from specvae.annotation.ranking.library import with_library
+    from specvae.annotation.ranking.run_library import with_library
     from specvae.errors import InputError
     from specvae.report import ReadReport
     from specvae.spectra.lines import sniff_format
@@ -131,7 +131,7 @@ def _rows(
     import numpy as np
 
     from specvae.annotation.evidence.odds import logistic
-    from specvae.annotation.ranking.library import nearest_in_library
+    from specvae.annotation.ranking.run_library import nearest_in_library
 
     meanings = [annotator.layout.meaning(bit) for bit in range(annotator.layout.n_bits)]
     for spectrum, logits, nearest in zip(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from specvae.annotation.evidence.fragment_lists import FragmentList
-from specvae.annotation.evidence.fragments import Peaks
+from specvae.annotation.evidence.fragment_peaks import Peaks
 from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.folds import fold_of
 from specvae.annotation.library.pairs import read_pairs

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from specvae.annotation.evidence.fragment_peaks import Peaks
 from specvae.annotation.evidence.fragment_score import FragmentScorer
-from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.evidence.surroundings import PREFIX
 from specvae.errors import TrainingError
 from specvae.molecules.fragments import FragmentTable

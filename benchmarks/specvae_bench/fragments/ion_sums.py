@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from specvae.annotation.evidence.fragments import SHIFTS
+from specvae.annotation.evidence.fragment_peaks import SHIFTS
 from specvae.annotation.evidence.ion_weights import (
     LIMIT,
     Joined,

@@ -9,13 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from specvae.annotation.evidence.fragment_peaks import SHIFTS
 from specvae.annotation.evidence.fragment_score import (
     HEIGHT_EDGES,
     N_CONDITIONS,
     PLACE_EDGES,
     FragmentScorer,
 )
-from specvae.annotation.evidence.fragments import SHIFTS
 from specvae.annotation.evidence.surroundings import N_ATOM_FEATURES, N_ROUNDS, PREFIX
 from specvae.molecules.fragments import N_DESCRIPTORS
 from specvae.molecules.graph import BOND_CLASSES

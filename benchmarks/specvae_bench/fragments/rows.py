@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.fragment_rows import FragmentRows, choose_rows
-from specvae.annotation.evidence.fragment_score import HEIGHT_EDGES, PLACE_EDGES, condition_of
-from specvae.annotation.evidence.fragments import (
+from specvae.annotation.evidence.fragment_peaks import (
     Peaks,
     composition,
     has_subformula,
 )
+from specvae.annotation.evidence.fragment_rows import FragmentRows, choose_rows
+from specvae.annotation.evidence.fragment_score import HEIGHT_EDGES, PLACE_EDGES, condition_of
 from specvae.annotation.evidence.ion_weights import Joined, Windows
 from specvae.annotation.evidence.surroundings import atom_features
 from specvae.molecules.compiling import ZERO, compiled

@@ -15,13 +15,13 @@ from specvae.annotation.evaluation.hits import TruthRank, rank_of_truth
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.fragment_lists import FragmentList
+from specvae.annotation.evidence.fragment_peaks import Peaks
 from specvae.annotation.evidence.fragment_score import (
     SCORERS_FILE,
     FragmentScorer,
     read_scorers,
     standard_scorers,
 )
-from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.evidence.library_memory import LibraryMemory
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT

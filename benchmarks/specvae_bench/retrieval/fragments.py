@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.fragments import Peaks
+from specvae.annotation.evidence.fragment_peaks import Peaks
 from specvae.annotation.library.library import Library
 from specvae.counting import counted
 from specvae.masses import ppm_width

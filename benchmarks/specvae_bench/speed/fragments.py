@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from specvae.annotation.evidence.fragment_peaks import Peaks
 from specvae.annotation.evidence.fragment_score import standard_scorers
-from specvae.annotation.evidence.fragments import Peaks
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import OrderedGraph
 from specvae.molecules.molecule import Molecule

@@ -72,8 +72,8 @@ def compile_part(part: str) -> None:
     """Compile a part by using it."""
     import numpy as np
 
+    from specvae.annotation.evidence.fragment_peaks import Peaks
     from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
-    from specvae.annotation.evidence.fragments import Peaks
     from specvae.annotation.evidence.surroundings import PREFIX, Surroundings, add_cut_rows
     from specvae.molecules.fragments import FragmentTable
     from specvae.molecules.graph import Graph

@@ -14,12 +14,12 @@ from rdkit import Chem
 from safetensors.numpy import load, save
 
 from specvae.annotation.evidence import compile_ahead
+from specvae.annotation.evidence.fragment_peaks import MAX_PEAKS, Composition, Peaks, composition
 from specvae.annotation.evidence.fragment_score import (
     FragmentExplanation,
     FragmentScorer,
     QueryScorer,
 )
-from specvae.annotation.evidence.fragments import MAX_PEAKS, Composition, Peaks, composition
 from specvae.errors import StructureError
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import OrderedGraph

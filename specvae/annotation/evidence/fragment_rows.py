@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.annotation.evidence.fragments import SHIFTS
+from specvae.annotation.evidence.fragment_peaks import SHIFTS
 from specvae.masses import HYDROGEN_MASS
 from specvae.molecules.bit_sets import lowest_bit, unsigned
 from specvae.molecules.breaking import CHUNK, CHUNK_SETS, chunk_of

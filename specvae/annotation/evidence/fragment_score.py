@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
-from specvae.annotation.evidence.fragments import (
+from specvae.annotation.evidence.fragment_peaks import (
     MAX_PEAKS,
     SHIFTS,
     Composition,

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.fragment_peaks import SHIFTS, Peaks
 from specvae.annotation.evidence.fragment_rows import FragmentRows, choose_rows
-from specvae.annotation.evidence.fragments import SHIFTS, Peaks
 from specvae.annotation.evidence.surroundings import BLOCK, Surroundings, add_cut_rows
 from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS
 from specvae.molecules.bit_sets import unsigned

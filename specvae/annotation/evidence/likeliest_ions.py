@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from specvae.annotation.evidence.fragment_peaks import SHIFTS, Peaks, match_peaks
 from specvae.annotation.evidence.fragment_score import FragmentScorer
-from specvae.annotation.evidence.fragments import SHIFTS, Peaks, match_peaks
 from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, hill_formula
 from specvae.molecules.fragments import FragmentTable
 

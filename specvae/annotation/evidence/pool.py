@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
 from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
+from specvae.annotation.evidence.fragment_peaks import Peaks
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
-from specvae.annotation.evidence.fragments import Peaks
 from specvae.annotation.evidence.items import PeakEvidence
 from specvae.annotation.evidence.library_memory import LibraryEvidence, LibraryMemory, MayBe
 from specvae.annotation.evidence.likeliest_ions import likeliest_ions

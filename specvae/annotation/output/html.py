@@ -22,8 +22,8 @@ from specvae.annotation.library.query import TAKEN_AS
 from specvae.annotation.output.cells import remarks_on, status_of
 from specvae.annotation.output.details import N_LISTED, N_STICKS, details
 from specvae.annotation.output.drawing import Drawings, drawn_smiles
-from specvae.annotation.ranking.features import MERGED
 from specvae.annotation.ranking.in_list import about, best_probabilities, selection_at
+from specvae.annotation.ranking.merging import MERGED
 from specvae.annotation.ranking.result import (
     LEADING_EVIDENCE,
     Answer,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from specvae.annotation.evidence.checkpoint import from_companions
 from specvae.annotation.evidence.defaults import is_outdated
 from specvae.annotation.evidence.fingerprint import (
     bit_logits,
@@ -20,7 +21,6 @@ from specvae.annotation.evidence.fingerprint import (
 )
 from specvae.annotation.evidence.items import BitEvidence
 from specvae.annotation.evidence.list_features import LIST_FEATURES
-from specvae.annotation.evidence.memory import from_companions
 from specvae.annotation.evidence.odds import logistic
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.library.header import AnnotatorHeader, LayoutIdentity

@@ -19,14 +19,13 @@ from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource, require_candidates
 from specvae.annotation.ranking.counts import Counts
-from specvae.annotation.ranking.features import group_by, listed_as, merge_outcomes, one_of
 from specvae.annotation.ranking.in_list import (
     dependence_lines,
     final_probabilities,
     keep_probable,
     summary_lines,
 )
-from specvae.annotation.ranking.library import with_library
+from specvae.annotation.ranking.merging import group_by, listed_as, merge_outcomes, one_of
 from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.present import Draft, draft
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
@@ -39,6 +38,7 @@ from specvae.annotation.ranking.query_notes import (
 from specvae.annotation.ranking.rank import rank_spectra
 from specvae.annotation.ranking.restriction import Restriction
 from specvae.annotation.ranking.result import Answer, QueryResult, Ranked, Unranked
+from specvae.annotation.ranking.run_library import with_library
 from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.annotation.ranking.tally import Tally
 from specvae.molecules.workers import kept_processes

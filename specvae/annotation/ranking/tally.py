@@ -11,7 +11,7 @@ from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import CLEAR_COSINE
 from specvae.annotation.evidence.list_features import clear_absentee
 from specvae.annotation.library.query import Query, has_coarse_precursor
-from specvae.annotation.ranking.features import remark_kind
+from specvae.annotation.ranking.merging import remark_kind
 from specvae.annotation.ranking.present import Draft
 from specvae.annotation.ranking.result import Answer, Cause, Ranked, Refusal, Unranked
 from specvae.counting import counted

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from specvae import __version__
+from specvae.annotation.evidence.checkpoint import to_companions
 from specvae.annotation.evidence.fragment_score import (
     FragmentScorer,
     read_scorers,
     standard_scorers,
 )
-from specvae.annotation.evidence.memory import to_companions
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.library.filter import SpectrumFilter

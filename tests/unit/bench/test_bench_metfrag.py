@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from specvae_bench.metfrag import metfrag_scores
 
-from specvae.annotation.evidence.fragments import Peaks
+from specvae.annotation.evidence.fragment_peaks import Peaks
 from specvae.masses import ELECTRON_MASS, formula_mass
 from specvae.molecules.fragments import FragmentTable
 from specvae.spectra.spectrum import Spectrum

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 import specvae
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
-from specvae.annotation.evidence.memory import to_companions
+from specvae.annotation.evidence.checkpoint import to_companions
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import (
     ANALOGUE_FINGERPRINT,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from specvae.annotation.evidence import compile_ahead
+from specvae.annotation.evidence.fragment_peaks import Peaks
 from specvae.annotation.evidence.fragment_score import standard_scorers
-from specvae.annotation.evidence.fragments import Peaks
 from specvae.molecules.fragments import FragmentTable
 
 

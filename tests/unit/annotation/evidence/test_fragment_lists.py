@@ -12,8 +12,8 @@ from rdkit import Chem
 
 from specvae.annotation.evidence import fragment_lists
 from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
+from specvae.annotation.evidence.fragment_peaks import MAX_PEAKS, Peaks
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
-from specvae.annotation.evidence.fragments import MAX_PEAKS, Peaks
 from specvae.errors import StructureError
 from specvae.molecules import entry_store, graphs_together, workers
 from specvae.molecules.fragments import FragmentTable

@@ -3,7 +3,12 @@ import itertools
 import numpy as np
 import pytest
 
-from specvae.annotation.evidence.fragments import Composition, Peaks, composition, has_subformula
+from specvae.annotation.evidence.fragment_peaks import (
+    Composition,
+    Peaks,
+    composition,
+    has_subformula,
+)
 from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS, formula_mass
 from specvae.molecules.fragments import FragmentTable
 

@@ -14,16 +14,16 @@ from specvae_bench.fragments.network import FragmentNetwork
 from specvae_bench.fragments.rows import Batch
 
 from specvae.annotation.evidence import fragment_score
-from specvae.annotation.evidence.fragment_score import (
-    FragmentScorer,
-    standard_scorers,
-)
-from specvae.annotation.evidence.fragments import (
+from specvae.annotation.evidence.fragment_peaks import (
     SHIFTS,
     Peaks,
     composition,
     has_subformula,
     match_peaks,
+)
+from specvae.annotation.evidence.fragment_score import (
+    FragmentScorer,
+    standard_scorers,
 )
 from specvae.annotation.evidence.ion_weights import Joined, Layers, add_weights
 from specvae.annotation.evidence.likeliest_ions import FragmentIon, likeliest_ions

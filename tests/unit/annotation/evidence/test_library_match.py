@@ -10,9 +10,9 @@ from annotation_examples import ASPIRIN, CAFFEINE, candidates, spectrum_of
 from evidence_examples import evidence_of
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
+from specvae.annotation.evidence.checkpoint import from_companions, to_companions
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.library_match import LibraryMatch, OwnSpectra
-from specvae.annotation.evidence.memory import from_companions, to_companions
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.weighted import Evidence

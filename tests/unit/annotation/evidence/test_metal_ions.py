@@ -9,16 +9,16 @@ import pytest
 from specvae_bench.fragments.examples import read_measurements
 
 from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
-from specvae.annotation.evidence.fragment_score import (
-    METAL_SHARE,
-    FragmentScorer,
-    standard_scorers,
-)
-from specvae.annotation.evidence.fragments import (
+from specvae.annotation.evidence.fragment_peaks import (
     Peaks,
     composition,
     has_subformula,
     match_peaks,
+)
+from specvae.annotation.evidence.fragment_score import (
+    METAL_SHARE,
+    FragmentScorer,
+    standard_scorers,
 )
 from specvae.annotation.evidence.likeliest_ions import FragmentIon, likeliest_ions
 from specvae.annotation.library.filter import SpectrumFilter

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from rdkit import Chem
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
+from specvae.annotation.evidence.checkpoint import from_companions, to_companions
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.fragment_score import standard_scorers
-from specvae.annotation.evidence.memory import from_companions, to_companions
 from specvae.annotation.evidence.other_mode import in_other_mode
 from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares
 from specvae.annotation.evidence.pool import EvidencePool

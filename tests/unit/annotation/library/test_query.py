@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from specvae.annotation.evidence.fragments import Peaks
+from specvae.annotation.evidence.fragment_peaks import Peaks
 from specvae.annotation.library.query import (
     ABOVE_PRECURSOR,
     COARSE_PEAKS,

@@ -12,7 +12,7 @@ from rdkit import Chem
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS, AnalogueIndex
 from specvae.annotation.evidence.defaults import SCALE
-from specvae.annotation.evidence.fragments import Peaks
+from specvae.annotation.evidence.fragment_peaks import Peaks
 from specvae.annotation.evidence.library_memory import LibraryMemory
 from specvae.annotation.evidence.list_features import LIST_FEATURES
 from specvae.annotation.evidence.pool import EvidencePool

@@ -19,8 +19,8 @@ from specvae_bench.fragments.fitting import (
 from specvae_bench.fragments.network import FragmentNetwork
 from specvae_bench.fragments.rows import Batch
 
+from specvae.annotation.evidence.fragment_peaks import Peaks
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
-from specvae.annotation.evidence.fragments import Peaks
 from specvae.errors import TrainingError
 from specvae.molecules.fragments import FragmentTable
 

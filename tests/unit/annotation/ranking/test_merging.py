@@ -25,7 +25,7 @@ from specvae.annotation.output.details import details
 from specvae.annotation.output.drawing import Drawings
 from specvae.annotation.ranking import rank
 from specvae.annotation.ranking.annotator import Annotator
-from specvae.annotation.ranking.features import group_by, merged
+from specvae.annotation.ranking.merging import group_by, merged
 from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.result import COLUMNS, Answer, Cause, Ranked, Refusal, Unranked
 from specvae.annotation.ranking.run import RankingRun

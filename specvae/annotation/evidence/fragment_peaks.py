@@ -1,4 +1,4 @@
-"""Peaks of a query explained by the fragments of a candidate.
+"""Peaks of a query, and the ions of a candidate's fragments that explain them.
 
 An ion is a fragment with a number of hydrogens gained or lost; it explains a peak of its mass. The
 ions of a sodium adduct, or of another metal's, may have the metal in place of a hydrogen.
