@@ -156,6 +156,7 @@ _IONS_OF_SALTS = {
     **{(f"[M-{anion}]+", 1): "[M]+" for anion in ("Cl", "Br", "I")},
     **{(f"[M-{cation}]-", 0): "[M-H]-" for cation in ("Na", "K", "Li")},
     ("[M]-", 0): "[M-H]-",  # the acid is kept of an anion
+    ("[M]+", 0): "[M+H]+",  # and the base of a cation that a proton makes
 }
 
 
