@@ -277,7 +277,7 @@ def _check_machine(found: Diagnosis, device: str) -> None:
 
 
 def _check_cache(found: Diagnosis) -> None:
-    from specvae.molecules.cache import default_cache_directory
+    from specvae.molecules.entry_store import default_cache_directory
 
     folder = default_cache_directory()
     files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []

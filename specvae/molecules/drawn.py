@@ -1,7 +1,7 @@
 """Atoms and bonds as RDKit draws them: taken from its binary form in compiled code, else asked for.
 
 RDKit needs a third of a microsecond for each question about an atom or a bond; its binary form
-(`specvae.molecules.records`) is one for all.
+(`specvae.molecules.binary_form`) is one for all.
 """
 
 from __future__ import annotations
@@ -12,12 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
-from specvae.molecules.bit_sets import SET_SIZE
-from specvae.molecules.compiling import ZERO, compiled, inner
-from specvae.molecules.kekule import FIRST_VERSION, N_ROWS, pair_atoms
-from specvae.molecules.kept_code import WorthCompiling
-from specvae.molecules.record_steps import bond_at, end_of_atom, has_head, is_before_rings
-from specvae.molecules.records import (
+from specvae.molecules.binary_form import (
     AROMATIC,
     BEFORE_BONDS,
     CONJUGATED,
@@ -26,6 +21,11 @@ from specvae.molecules.records import (
     N_ATOMS,
     N_BONDS,
 )
+from specvae.molecules.binary_steps import bond_at, end_of_atom, has_head, is_before_rings
+from specvae.molecules.bit_sets import SET_SIZE
+from specvae.molecules.compiling import ZERO, compiled, inner
+from specvae.molecules.kekule import FIRST_VERSION, N_ROWS, pair_atoms
+from specvae.molecules.kept_code import WorthCompiling
 
 _HIGHEST_ORDER = 3  # of usual bonds, whose types are their orders
 _LONGEST = 17  # bytes of an atom; more than this follow on the last bond
@@ -356,8 +356,8 @@ def read_binary(
     """Fill in what the binary form of RDKit's molecule says; see `Drawn`.
 
     `places` are those of the atoms in the arrays. Returns where its bonds end, -1 where not all of
-    it is known (`specvae.molecules.records` says what stands where); how many of them are aromatic
-    ones, which count as single (`set_kekule`); and whether there is one component.
+    it is known (`specvae.molecules.binary_form` says what stands where); how many of them are
+    aromatic ones, which count as single (`set_kekule`); and whether there is one component.
     """
     at = n_open = ZERO - 1
     if _begins_as_known(data, len(atoms), n_bonds):

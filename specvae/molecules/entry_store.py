@@ -1,4 +1,4 @@
-"""Entries of bytes kept on disk by their digests.
+"""Entries of bytes kept on disk by their digests, and the folder of all that is kept.
 
 A part is a file that is written once, under a temporary name: sorted keys, ends of the entries,
 entries. It is mapped into memory, so that a run reads the requested entries only. Each entry is
@@ -10,6 +10,8 @@ small ones are joined.
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
@@ -20,17 +22,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.files import atomic_path
-from specvae.molecules.cache import find, halves
+from specvae.sources import from_home
 
 MOST_ENTRIES = 1_000_000
 """The most entries of a store, some 500 bytes each."""
 
+_KEY_BYTES = 16
 _MAGIC_BYTES = 24
 _SUM_BYTES = 8
 _FEWEST = 1000  # entries that are worth a part
 _MOST_UNSAVED = 50_000
 _MOST_PARTS = 32
 """Parts that are opened; macOS lets a process have 256 files open."""
+
+
+def default_cache_directory() -> Path:
+    """Return ``$SPECVAE_CACHE``, else ``$XDG_CACHE_HOME/specvae``, else ``~/.cache/specvae``."""
+    own = os.environ.get("SPECVAE_CACHE")
+    if own:
+        return from_home(Path(own))
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named) / "specvae"
+    try:
+        return Path.home() / ".cache" / "specvae"
+    except RuntimeError:  # a user without a home, as in a container
+        return Path(tempfile.gettempdir()) / "specvae-cache"
+
+
+def digest(content: str | bytes) -> bytes:
+    """Return the digest under which an entry for a text, or for bytes, is stored in a cache."""
+    data = content.encode() if isinstance(content, str) else content
+    return hashlib.blake2b(data, digest_size=_KEY_BYTES).digest()
+
+
+def halves(digests: Iterable[bytes]) -> NDArray[np.uint64]:
+    """Return digests as two numbers each, uint64 (n, 2)."""
+    return np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2).astype(np.uint64)
+
+
+def find(
+    first: NDArray[np.uint64], second: NDArray[np.uint64], wanted: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return which of the wanted digests are among others, and their places, int64 (n_found,) each.
+
+    Parameters
+    ----------
+    first, second
+        Halves of the other digests, uint64 (n,), n > 0, by ascending first halves.
+    wanted
+        Halves of the digests wanted, uint64 (n_wanted, 2).
+    """
+    row = np.searchsorted(first, wanted[:, 0])
+    row[row == len(first)] = 0
+    which = np.flatnonzero((first[row] == wanted[:, 0]) & (second[row] == wanted[:, 1]))
+    return which, row[which]
 
 
 class _Part(NamedTuple):

@@ -17,7 +17,7 @@ from rdkit import Chem
 
 from specvae.errors import ConfigError, nearest
 from specvae.molecules.blocks import Block, get_block
-from specvae.molecules.cache import FingerprintCache
+from specvae.molecules.fingerprint_cache import FingerprintCache
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.quiet import quiet_rdkit
 from specvae.molecules.standard import STANDARD_VERSION

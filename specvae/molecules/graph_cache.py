@@ -7,8 +7,7 @@ from pathlib import Path
 
 from rdkit import rdBase
 
-from specvae.molecules.cache import default_cache_directory, digest
-from specvae.molecules.entry_store import EntryStore
+from specvae.molecules.entry_store import EntryStore, default_cache_directory, digest
 from specvae.molecules.graph import GRAPH_VERSION
 from specvae.molecules.standard import STANDARD_VERSION
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from rdkit import rdBase
 
 from specvae.errors import StructureError
+from specvae.molecules.binary_form import FIRST_ATOM, MOST_ATOMS, N_BONDS
 from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.drawn import ISOTOPE, read_binary, set_kekule
 from specvae.molecules.graph import OrderedGraph, canonical_ranks, classify, write_graph
 from specvae.molecules.kekule import FIRST_VERSION
 from specvae.molecules.kept_code import WorthCompiling
 from specvae.molecules.molecule import Molecule
-from specvae.molecules.records import FIRST_ATOM, MOST_ATOMS, N_BONDS
 
 # To compile it takes some five seconds, once for all; it saves a fiftieth of a millisecond a
 # molecule.

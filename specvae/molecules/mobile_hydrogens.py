@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from rdkit import Chem
 
-from specvae.molecules.records import records_of
+from specvae.molecules.binary_form import records_of
 
 _SITES = {7: 3, 8: 2, 16: 2, 34: 2}  # atomic number -> valence
 _RING_SIZES = (5, 6)

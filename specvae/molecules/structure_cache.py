@@ -8,8 +8,7 @@ from pathlib import Path
 from rdkit import rdBase
 
 from specvae.limits import limits
-from specvae.molecules.cache import default_cache_directory, digest
-from specvae.molecules.entry_store import EntryStore
+from specvae.molecules.entry_store import EntryStore, default_cache_directory, digest
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.standard import STANDARD_VERSION
 

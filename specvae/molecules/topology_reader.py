@@ -1,8 +1,8 @@
 """Atoms, bonds and rings read from RDKit's binary form of many molecules, in compiled code.
 
-`specvae.molecules.records` says what stands where in it. The kind of an atom follows from its bytes
-there, how many atoms it is bound to, how many rings it is in, and the size of the smallest of them:
-three words in all, by which kinds that were met are found in a table.
+`specvae.molecules.binary_form` says what stands where in it. The kind of an atom follows from its
+bytes there, how many atoms it is bound to, how many rings it is in, and the size of the smallest of
+them: three words in all, by which kinds that were met are found in a table.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.molecules.compiling import ZERO, compiled, inner
-from specvae.molecules.record_steps import bond_at, end_of_atom, has_head, is_before_rings
-from specvae.molecules.records import (
+from specvae.molecules.binary_form import (
     AROMATIC,
     BEFORE_BONDS,
     FIRST_ATOM,
@@ -23,6 +21,8 @@ from specvae.molecules.records import (
     N_ATOMS,
     N_BONDS,
 )
+from specvae.molecules.binary_steps import bond_at, end_of_atom, has_head, is_before_rings
+from specvae.molecules.compiling import ZERO, compiled, inner
 from specvae.molecules.topology import Taken
 
 _WORDS = 3  # of a key

@@ -22,8 +22,8 @@ from specvae.annotation.library.pairs import read_pairs
 from specvae.cli.console import Console
 from specvae.errors import InputError
 from specvae.files import atomic_path, sha256_of
-from specvae.molecules.cache import default_cache_directory
 from specvae.molecules.candidates import CandidateSet, column_of, read_candidates
+from specvae.molecules.entry_store import default_cache_directory
 from specvae.molecules.graph import GRAPH_VERSION
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.parsing import parse_together

@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from specvae.molecules import cache as module
-from specvae.molecules.cache import FingerprintCache, default_cache_directory, digest
+from specvae.molecules import fingerprint_cache as module
+from specvae.molecules.entry_store import default_cache_directory, digest
+from specvae.molecules.fingerprint_cache import FingerprintCache
 
 KEY = "layout-v1-abc"
 
@@ -165,7 +166,7 @@ def test_a_user_without_a_home_has_a_cache(monkeypatch: pytest.MonkeyPatch) -> N
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "home", homeless)
-    assert module.default_cache_directory().name == "specvae-cache"
+    assert default_cache_directory().name == "specvae-cache"
 
 
 def test_a_text_is_digested_once_however_many_parts_there_are(
@@ -180,7 +181,7 @@ def test_a_text_is_digested_once_however_many_parts_there_are(
         digested.append(text)
         return digest(text)
 
-    monkeypatch.setattr("specvae.molecules.cache.digest", counted)
+    monkeypatch.setattr("specvae.molecules.fingerprint_cache.digest", counted)
     found = cache.lookup("layout", ["a", "b", "c", "d"], 4)
     assert {text: row[0] for text, row in found.items()} == {t: ord(t) for t in "abc"}
     assert digested == ["a", "b", "c", "d"]

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from specvae.molecules.cache import FingerprintCache
+from specvae.molecules.fingerprint_cache import FingerprintCache
 from specvae.molecules.hdf5 import WrittenFile, written_hdf5
 
 DATA = np.random.default_rng(3).integers(0, 256, (3000, 64), dtype=np.uint8)

@@ -13,9 +13,8 @@ from rdkit import rdBase
 from specvae.errors import StructureError
 from specvae.limits import changed_limits
 from specvae.molecules import entry_store, structure_cache, structures
-from specvae.molecules.cache import digest
 from specvae.molecules.candidates import read_candidates
-from specvae.molecules.entry_store import EntryStore
+from specvae.molecules.entry_store import EntryStore, digest
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.parsing import parse_together
 from specvae.molecules.standard import STANDARD_VERSION

@@ -9,9 +9,6 @@ that cannot be read is removed, and its fingerprints are computed again.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -23,54 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.files import atomic_path
+from specvae.molecules.entry_store import default_cache_directory, digest, find, halves
 from specvae.molecules.hdf5 import written_hdf5
-from specvae.sources import from_home
 
-_KEY_BYTES = 16
 _MOST_PARTS = 16
 _ROWS_AT_ONCE = 256  # compressed together, with a checksum
-
-
-def default_cache_directory() -> Path:
-    """Return ``$SPECVAE_CACHE``, else ``$XDG_CACHE_HOME/specvae``, else ``~/.cache/specvae``."""
-    own = os.environ.get("SPECVAE_CACHE")
-    if own:
-        return from_home(Path(own))
-    if named := os.environ.get("XDG_CACHE_HOME"):
-        return Path(named) / "specvae"
-    try:
-        return Path.home() / ".cache" / "specvae"
-    except RuntimeError:  # a user without a home, as in a container
-        return Path(tempfile.gettempdir()) / "specvae-cache"
-
-
-def digest(content: str | bytes) -> bytes:
-    """Return the digest under which an entry for a text, or for bytes, is stored in a cache."""
-    data = content.encode() if isinstance(content, str) else content
-    return hashlib.blake2b(data, digest_size=_KEY_BYTES).digest()
-
-
-def halves(digests: Iterable[bytes]) -> NDArray[np.uint64]:
-    """Return digests as two numbers each, uint64 (n, 2)."""
-    return np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2).astype(np.uint64)
-
-
-def find(
-    first: NDArray[np.uint64], second: NDArray[np.uint64], wanted: NDArray[np.uint64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return which of the wanted digests are among others, and their places, int64 (n_found,) each.
-
-    Parameters
-    ----------
-    first, second
-        Halves of the other digests, uint64 (n,), n > 0, by ascending first halves.
-    wanted
-        Halves of the digests wanted, uint64 (n_wanted, 2).
-    """
-    row = np.searchsorted(first, wanted[:, 0])
-    row[row == len(first)] = 0
-    which = np.flatnonzero((first[row] == wanted[:, 0]) & (second[row] == wanted[:, 1]))
-    return which, row[which]
 
 
 class FingerprintCache:

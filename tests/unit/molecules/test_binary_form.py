@@ -3,8 +3,8 @@
 import pytest
 from rdkit import Chem
 
-from specvae.molecules import records as module
-from specvae.molecules.records import AROMATIC, CONJUGATED, records_of
+from specvae.molecules import binary_form as module
+from specvae.molecules.binary_form import AROMATIC, CONJUGATED, records_of
 
 MOLECULES = [
     "C",

@@ -1,7 +1,7 @@
 """Steps through RDKit's binary form of a molecule, for compiled functions.
 
-`specvae.molecules.records` says what stands where in it. What is not as it is known to be there is
-left to RDKit.
+`specvae.molecules.binary_form` says what stands where in it. What is not as it is known to be there
+is left to RDKit.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from specvae.molecules.compiling import ZERO, inner
-from specvae.molecules.records import (
+from specvae.molecules.binary_form import (
     DIRECTION,
     HEAD,
     RINGS,
@@ -20,6 +19,7 @@ from specvae.molecules.records import (
     USUAL_BOND,
     USUAL_FLAGS,
 )
+from specvae.molecules.compiling import ZERO, inner
 
 _HEAD = np.frombuffer(HEAD, np.uint8)
 
