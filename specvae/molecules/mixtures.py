@@ -157,5 +157,5 @@ def _plain(smiles: str) -> str:
         mol = Chem.MolFromSmiles(smiles)
         if mol is None:
             return ""
-        neutral = rdMolStandardize.Uncharger().uncharge(mol)
+        neutral = rdMolStandardize.Uncharger(protonationOnly=True).uncharge(mol)
         return Chem.MolToSmiles(neutral, isomericSmiles=False)

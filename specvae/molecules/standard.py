@@ -63,11 +63,11 @@ from specvae.molecules.structure_text import (
     texts_of,
 )
 
-STANDARD_VERSION = 5
+STANDARD_VERSION = 6
 """The version is raised when the same text would give another structure: 2 since mobile hydrogens
 are placed, 3 since metal complexes are kept whole, 4 since salts may be written with bonds to their
 metal, 5 since charges of conjugated cations and hydrogens of acids of sulfur and phosphorus and of
-tropolones are placed."""
+tropolones are placed, 6 since carbocations stay cations."""
 
 COMPLEX_KEPT = "metal complex kept whole"
 INCHI_INSTEAD = "InChI taken where the SMILES cannot be parsed"
@@ -76,6 +76,7 @@ INCHI_OF_ANOTHER = "InChI of another formula, SMILES taken"
 # Asking for these is several times faster than a loop over the atoms in Python.
 _WILDCARD = Chem.MolFromSmarts("[#0]")
 _CHARGED = Chem.MolFromSmarts("[!+0]")
+_AROMATIC_ANION = Chem.MolFromSmarts("[c-]")  # is aromatic no longer when it has a proton
 # Two charges that are usually written as a double bond, as in sulfoxides and iodylbenzene.
 _CHARGED_PAIR = Chem.MolFromSmarts(
     "[#16X3+,#34X3+,#52X3+,#16X4+,#16X4+2,#15X4+,#33X4+,#51X4+,#53X2+,#53X3+2]-[OX1-,SX1-,NX2-]"
@@ -241,7 +242,10 @@ def _standard(kind: str, text: str, read: Chem.Mol | None) -> tuple[Chem.Mol, in
         _write_double_bonds(mol)
         # Hydrogen counts changed: rings and aromaticity must be perceived anew, as if the
         # neutral form had been written.
-        mol = rdMolStandardize.Uncharger().uncharge(mol)
+        if mol.HasSubstructMatch(_AROMATIC_ANION):
+            Chem.Kekulize(mol, clearAromaticFlags=True)
+        # No hydride is added to a carbocation, or taken from a borohydride.
+        mol = rdMolStandardize.Uncharger(protonationOnly=True).uncharge(mol)
         mol = _read_again(with_its_strongest_acid(mol), text)
         mol = with_charges_in_place(mol)
     given = mol

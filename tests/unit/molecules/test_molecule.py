@@ -313,6 +313,25 @@ def test_permanent_cation_keeps_its_charge_and_all_electrons() -> None:
     assert choline.exact_mass - ELECTRON_MASS == pytest.approx(104.10699, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("text", "formula", "charge"),
+    [
+        ("CN(C)c1ccc(cc1)[CH+]c1ccc(cc1)N(C)C", "C17H21N2+", 1),  # Michler's hydrol blue
+        ("[CH2+]c1ccccc1", "C7H7+", 1),
+        ("[CH+]1C=CC=CC=C1.[Br-]", "C7H7+", 1),
+        ("InChI=1S/C7H7/c1-2-4-6-7-5-3-1/h1-7H/q+1", "C7H7+", 1),
+        ("[CH2-]C[CH2+]", "C3H6", 0),
+        ("InChI=1/C3H2/c1-3-2/h1-2H", "C3H2", 0),  # RDKit writes charges for such diradicals
+        ("CC[BH-](CC)CC.[Li+]", "C6H16B-", -1),
+        ("[CH-]1C=CC=C1.[Na+]", "C5H6", 0),
+    ],
+)
+def test_charges_are_balanced_by_protons_alone(text: str, formula: str, charge: int) -> None:
+    """A hydride was added to carbocations, so that they had the mass of another compound."""
+    found = parse_molecule(text)
+    assert (found.formula, found.charge) == (formula, charge)
+
+
 def test_betaine_is_neutral() -> None:
     betaine = parse_molecule("C[N+](C)(C)CC(=O)[O-]")
     assert (betaine.charge, betaine.formula) == (0, "C5H11NO2")
