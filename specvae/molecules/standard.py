@@ -21,8 +21,9 @@ The steps of standardisation, always in this order:
 5. Sulfur in a ring gets single bonds where it was written with two double ones
    (`specvae.molecules.ring_sulfur`).
 6. Mobile hydrogens are put in one place: an imidic acid becomes the amide
-   (`specvae.molecules.mobile_hydrogens`), and so do acids of sulfur and phosphorus
-   (`specvae.molecules.acid_hydrogens`).
+   (`specvae.molecules.mobile_hydrogens`), and so are those of acids of sulfur and phosphorus
+   (`specvae.molecules.acid_hydrogens`) and of hydrazones of rings
+   (`specvae.molecules.hydrazones`).
 
 The result is written as SMILES and read again where it was changed: whatever is stored must parse.
 """
@@ -42,6 +43,7 @@ from specvae.limits import limits
 from specvae.molecules.acid_hydrogens import may_be_at_another_atom, place_acid_hydrogens
 from specvae.molecules.cation_charges import with_charges_in_place
 from specvae.molecules.conjugated_cations import with_aromatic_charge, with_oxides
+from specvae.molecules.hydrazones import may_be_hydrazone, with_hydrazones
 from specvae.molecules.inner_salts import with_its_strongest_acid
 from specvae.molecules.metals import (
     MAY_HAVE_METAL_BONDS,
@@ -66,8 +68,8 @@ from specvae.molecules.structure_text import (
 STANDARD_VERSION = 6
 """The version is raised when the same text would give another structure: 2 since mobile hydrogens
 are placed, 3 since metal complexes are kept whole, 4 since salts may be written with bonds to their
-metal, 5 since charges of conjugated cations and hydrogens of acids of sulfur and phosphorus and of
-tropolones are placed, 6 since carbocations stay cations."""
+metal, 5 since charges of conjugated cations and hydrogens of acids of sulfur and phosphorus, of
+tropolones and of hydrazones are placed, 6 since carbocations stay cations."""
 
 COMPLEX_KEPT = "metal complex kept whole"
 INCHI_INSTEAD = "InChI taken where the SMILES cannot be parsed"
@@ -187,6 +189,7 @@ _IS_SPECIAL = re.compile(
     rf"|{MAY_HAVE_METAL_BONDS.pattern}"
 )
 _MAY_HAVE_ACID = re.compile(r"[PS]|As")  # of phosphorus, sulfur, selenium or arsenic
+_MAY_HAVE_RING_AZO = re.compile(r"N\d*=N|N=[\d%]")  # other rings `may_be_elsewhere` looks at
 
 
 def is_usual(text: str) -> bool:
@@ -209,6 +212,7 @@ def is_standard(mol: Chem.Mol, text: str) -> bool:
             _MAY_HAVE_ACID.search(text) is not None
             and (may_be_at_another_atom(mol) or has_two_double_bonds(mol))
         )
+        or (_MAY_HAVE_RING_AZO.search(text) is not None and may_be_hydrazone(mol))
     )
 
 
@@ -249,7 +253,7 @@ def _standard(kind: str, text: str, read: Chem.Mol | None) -> tuple[Chem.Mol, in
         mol = _read_again(with_its_strongest_acid(mol), text)
         mol = with_charges_in_place(mol)
     given = mol
-    mol = place_acid_hydrogens(with_single_bonds(mol))
+    mol = with_hydrazones(place_acid_hydrogens(with_single_bonds(mol)))
     placed = place_hydrogens(mol, text if kind == "InChI" and mol is parsed else "")
     return (given if placed is given else _read_again(placed, text)), n_components, notes
 

@@ -1,0 +1,77 @@
+"""Hydrazones and imines of rings, which others write as amines of a ring in an unlikely state.
+
+For InChI, a hydrogen moves between the nitrogen of a hydrazone and one of its ring. The InChI of a
+pyrazolone's hydrazone comes back with ``N=N`` in the ring, and some databases write that of isatin
+with a quinoid benzene. The form with fewer of these double bonds is taken.
+"""
+
+from __future__ import annotations
+
+from rdkit import Chem
+
+from specvae.molecules.alternating_paths import DOUBLE, SINGLE, alternating_paths, shift
+from specvae.molecules.mobile_hydrogens import first_block
+
+_UNLIKELY = tuple(map(Chem.MolFromSmarts, ("[NX2;R]=[NX2;R]", "c=[#6,#7]")))
+_OUT_OF_ORDER = Chem.MolFromSmarts("[$([NX2;R;+0]=[NX2;R]),$([NX2;R;+0]=c)]")
+_AMINE = Chem.MolFromSmarts("[NX3;!H0;!R;+0]-[#6;R]=[#6;R]")
+_MOST_MOVES = 5
+
+
+def may_be_hydrazone(mol: Chem.Mol) -> bool:
+    """Return whether a molecule has such a ring and such an amine."""
+    return mol.HasSubstructMatch(_OUT_OF_ORDER) and mol.HasSubstructMatch(_AMINE)
+
+
+def with_hydrazones(mol: Chem.Mol) -> Chem.Mol:
+    """Return the molecule with hydrazones and imines in place of such amines; itself without them.
+
+    Parameters
+    ----------
+    mol
+        Sanitised; it is not changed.
+    """
+    placed = mol
+    for _ in range(_MOST_MOVES):
+        if not may_be_hydrazone(placed):
+            break
+        moved = _once_moved(placed)
+        if moved is None:
+            break
+        placed = moved
+    return placed
+
+
+def _once_moved(mol: Chem.Mol) -> Chem.Mol | None:
+    acceptors = {place for (place,) in mol.GetSubstructMatches(_OUT_OF_ORDER)}
+    drawn = Chem.RWMol(mol)
+    Chem.Kekulize(drawn, clearAromaticFlags=True)
+    for amine, *_ in mol.GetSubstructMatches(_AMINE):
+        paths = alternating_paths(
+            drawn, amine, SINGLE, DOUBLE, lambda atom: atom.GetIdx() in acceptors
+        )
+        for path in paths.values():
+            moved = _moved(drawn, path)
+            if moved is not None and _n_unlikely(moved) < _n_unlikely(mol):
+                return moved if first_block(moved) == first_block(mol) else None
+    return None
+
+
+def _moved(mol: Chem.RWMol, path: list[int]) -> Chem.Mol | None:
+    """Return a molecule whose hydrogen moved from the begin of a path to its end."""
+    moved = Chem.RWMol(mol)
+    shift(moved, path)
+    for place, change in ((path[0], -1), (path[-1], 1)):
+        atom = moved.GetAtomWithIdx(place)
+        atom.SetNumExplicitHs(atom.GetTotalNumHs() + change)
+        atom.SetNoImplicit(True)
+    try:
+        Chem.SanitizeMol(moved)
+    except Chem.MolSanitizeException:
+        return None
+    return moved.GetMol()
+
+
+def _n_unlikely(mol: Chem.Mol) -> int:
+    """Return the number of ``N=N`` in rings and of double bonds that leave an aromatic ring."""
+    return sum(len(mol.GetSubstructMatches(pattern)) for pattern in _UNLIKELY)
