@@ -177,7 +177,7 @@ def test_every_spelling_is_one_structure(name: str) -> None:
 
 @pytest.mark.parametrize("smiles", AS_WRITTEN)
 def test_what_has_no_other_spelling_stays(smiles: str) -> None:
-    assert Molecule.parse(smiles).smiles == Chem.CanonSmiles(smiles)
+    assert Molecule.parse(smiles).smiles == Chem.MolToSmiles(Chem.MolFromSmiles(smiles))
 
 
 @pytest.mark.parametrize(
