@@ -280,12 +280,14 @@ def _check_cache(found: Diagnosis) -> None:
     from specvae.molecules.entry_store import default_cache_directory
 
     folder = default_cache_directory()
-    files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    files: list[Path] = []
+    with suppress(OSError):  # another user's
+        files = [path for path in folder.rglob("*") if path.is_file()]
     n_bytes = 0
     for path in files:
         with suppress(OSError):  # removed by another process
             n_bytes += path.stat().st_size
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    existing = next(path for path in (folder, *folder.parents) if _is_there(path))
     free = shutil.disk_usage(existing).free
     found.facts["cache"] = {
         "folder": str(folder),
@@ -310,6 +312,13 @@ def _check_cache(found: Diagnosis) -> None:
                 is_broken=False,
             )
         )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # in a folder of another user's
+        return False
 
 
 def _is_writable(folder: Path) -> bool:

@@ -253,12 +253,13 @@ def _code_of_failure(error: Exception, received: Sequence[int]) -> int | None:
         return None
     if received:
         return _interrupted(received)  # as of a terminal that is closed
-    if error.strerror is None:
+    reason = error.strerror or str(error).partition("\n")[0]  # of a library that has its own words
+    if not reason:
         return None
     where = "" if error.filename is None else f"{error.filename}: "
     if error.filename is None and error.errno in _CANNOT_WRITE:
         where = "stdout: "  # files that cannot be written are named
-    _say(f"{escaped_line(where)}{error.strerror}")
+    _say(f"{escaped_line(where)}{escaped_line(reason)}")
     if error.filename is None:
         _drop_output()  # a full disk, for one, fails again when the buffer is flushed
     return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -32,7 +33,11 @@ def is_kept(function: str) -> bool:
     has for a module that was installed anew and is the same.
     """
     name = Path(function).name
-    return any(any(place.glob(f"*/{name}-*.nbi")) for place in places_of(function))
+    for place in places_of(function):
+        with suppress(OSError):  # a folder of another user's
+            if any(place.glob(f"*/{name}-*.nbi")):
+                return True
+    return False
 
 
 class WorthCompiling:

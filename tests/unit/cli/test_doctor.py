@@ -109,6 +109,26 @@ def test_a_model_is_said_to_be_trained_on_what_its_networks_saw(
 
 
 @pytest.mark.usefixtures("few_packages")
+def test_a_cache_of_another_user_s_does_not_end_the_diagnosis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("SPECVAE_CACHE", str(cache))
+    exists = Path.exists
+
+    def refused(path: Path) -> bool:
+        if path == cache:
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", refused)
+    monkeypatch.setattr(Path, "is_dir", refused)
+    facts = diagnosis(cwd=tmp_path)["cache"]
+    assert isinstance(facts, dict)
+    assert facts["size"] == "0.0 MB in 0 files"
+
+
+@pytest.mark.usefixtures("few_packages")
 def test_a_cache_that_cannot_be_written_is_a_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

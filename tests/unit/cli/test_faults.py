@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from conftest import DEMO, run_process, run_specvae
@@ -210,6 +211,19 @@ def test_want_of_memory_is_one_line(
     done = run_specvae(*annotate(folder, tmp_path / "out.csv"), code=1)
     assert one_line(done.stderr).startswith(f"specvae: not enough memory{said}")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_library_says_of_the_system_is_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As matplotlib where no folder takes files, and llvmlite whose own libraries cannot load."""
+
+    def failing(*_: object) -> NoReturn:
+        raise OSError("a writable cache directory is required\nand more")
+
+    monkeypatch.setattr(rank, "log_likelihoods", failing)
+    done = run_specvae(*annotate(folder, tmp_path / "out.csv"), code=1)
+    assert one_line(done.stderr) == "specvae: a writable cache directory is required"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited in another way here")

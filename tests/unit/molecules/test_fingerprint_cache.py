@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from specvae.molecules import fingerprint_cache as module
 from specvae.molecules.entry_store import default_cache_directory, digest
 from specvae.molecules.fingerprint_cache import FingerprintCache
+from specvae.molecules.kept_code import is_kept
 
 KEY = "layout-v1-abc"
 
@@ -142,6 +144,19 @@ def test_folder_that_cannot_be_written_to_is_no_error(tmp_path: Path) -> None:
     own = FingerprintCache(tmp_path / "cache")
     own.store(KEY, ["a"], np.array([[1]], dtype=np.uint8))
     assert list(own.lookup(KEY, ["a"], 1)) == ["a"]
+
+
+def test_a_folder_of_another_user_s_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where sudo keeps the home of whoever calls it."""
+
+    def refused(*_: object) -> NoReturn:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "glob", refused)
+    assert found(tmp_path, "ab") == {}
+    assert not is_kept("molecules/graph.classify")
 
 
 def test_default_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
