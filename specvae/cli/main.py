@@ -256,11 +256,10 @@ def _code_of_failure(error: Exception, received: Sequence[int]) -> int | None:
     reason = error.strerror or str(error).partition("\n")[0]  # of a library that has its own words
     if not reason:
         return None
-    where = "" if error.filename is None else f"{error.filename}: "
-    if error.filename is None and error.errno in _CANNOT_WRITE:
-        where = "stdout: "  # files that cannot be written are named
+    is_of_stdout = error.filename is None and error.errno in _CANNOT_WRITE  # files are named
+    where = "stdout: " if is_of_stdout else f"{error.filename}: " if error.filename else ""
     _say(f"{escaped_line(where)}{escaped_line(reason)}")
-    if error.filename is None:
+    if is_of_stdout:
         _drop_output()  # a full disk, for one, fails again when the buffer is flushed
     return 1
 
