@@ -289,6 +289,8 @@ def log_remarks(console: Console, queries: Iterable[Query]) -> None:
     remarks: Counter[str] = Counter()
     for query in queries:
         remarks.update(query.assumed)
+        if query.spectrum.precursor_mz is None:
+            remarks["no precursor m/z"] += 1
         if query.spectrum.ms_level not in (None, 2):
             remarks[f"the model was not trained on MS level {query.spectrum.ms_level}"] += 1
     for remark, n in remarks.most_common():

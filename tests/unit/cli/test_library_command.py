@@ -232,6 +232,7 @@ def test_what_is_encoded_says_what_the_model_does_not_know(
     folder: Path, command: click.Command
 ) -> None:
     text = "BEGIN IONS\nTITLE=a\nPEPMASS=181.07\nMSLEVEL=3\nCHARGE=1+\n100 1\nEND IONS\n"
+    text += "BEGIN IONS\nTITLE=b\n100 1\nEND IONS\n"
     (folder / "odd.mgf").write_text(text, encoding="utf-8")
     model = ("--model", folder / "model.safetensors")
     arguments = (folder / "odd.mgf", *model, "-o", folder / f"{command.name}.h5")
@@ -239,7 +240,8 @@ def test_what_is_encoded_says_what_the_model_does_not_know(
     done = CliRunner().invoke(command, [str(a) for a in options])
     assert done.exception is None, done.output
     assert "the model was not trained on MS level 3: 1 of the spectra" in done.stderr
-    assert "adduct taken as [M+H]+: 1 of the spectra" in done.stderr
+    assert "adduct taken as [M+H]+: 2 of the spectra" in done.stderr
+    assert "\nno precursor m/z: 1 of the spectra" in f"\n{done.stderr}"
 
 
 def test_a_file_without_one_readable_spectrum_predicts_nothing(folder: Path) -> None:
