@@ -247,8 +247,8 @@ def run(
     folder: Path,
     *,
     device: torch.device | str,
-    on_epoch: Callable[[EpochRecord, Mapping[str, float]], None] | None,
-    on_step: Callable[[int, int, int], None] | None,
+    on_epoch: Callable[[EpochRecord, Mapping[str, float]], None],
+    on_step: Callable[[int, int, int], None],
     stop: Callable[[], bool] | None = None,
     on_interrupt: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
@@ -307,8 +307,7 @@ def run(
 
         def record(epoch: EpochRecord) -> None:
             log.add({**epoch.to_json(), "measured": dict(measurement.latest)})
-            if on_epoch is not None:
-                on_epoch(epoch, measurement.latest)
+            on_epoch(epoch, measurement.latest)
 
         catching = nullcontext(_never) if on_interrupt is None else interruptible(on_interrupt)
         with catching as is_interrupted:
