@@ -71,9 +71,7 @@ def demo(output: Path, device: str) -> None:
     from specvae.annotation.evidence import compile_ahead
 
     console = Console()
-    if compile_ahead.missing():
-        console.log("functions are compiled now, for some twenty seconds; later runs are quicker")
-    compile_ahead.start()
+    compile_ahead.start(console.log)
     from specvae.annotation.library.compounds import read_truth
     from specvae.annotation.output.html import write_report
     from specvae.annotation.output.provenance import described, write_provenance

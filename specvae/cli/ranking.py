@@ -123,7 +123,7 @@ class Ranking:
                     f"--{name} is of evidence that --rank-by {self.rank_by} leaves out"
                 )
         if not fingerprint_only:
-            compile_ahead.start()
+            compile_ahead.start(console.log)
             if is_ranked_here and _is_long(self.options.candidates):
                 start_ahead(self.options.n_jobs, LOADED_AHEAD)
         # Only now, as they import much.

@@ -14,6 +14,7 @@ import atexit
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from specvae.molecules.kept_code import is_kept, places_of
@@ -35,11 +36,16 @@ def missing() -> list[str]:
     return [part for part, function in PARTS.items() if not is_kept(function)]
 
 
-def start() -> None:
-    """Start compiling what was not compiled before, if there is a core for it."""
-    if _running or usable_cores() < 2:
+def start(log: Callable[[str], None]) -> None:
+    """Start compiling what was not compiled before, if there is a core for it, and say so."""
+    if _running:
         return
-    for part in missing():
+    parts = missing()
+    if parts:
+        log("functions are compiled now, for some twenty seconds; later runs are quicker")
+    if usable_cores() < 2:
+        return
+    for part in parts:
         # What cannot be kept is compiled where it is called, so that here it would be done twice.
         if any(map(_is_writable, places_of(PARTS[part]))):
             command = [sys.executable, "-m", __name__, part]

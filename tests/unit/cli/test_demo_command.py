@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner
 from conftest import DEMO, SHIPPED, run_specvae
 
-from specvae.annotation.evidence import compile_ahead
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.library.header import AnnotatorHeader
 from specvae.cli.demo import demo
@@ -67,23 +66,6 @@ def test_the_demo_writes_what_it_says(tmp_path: Path) -> None:
     assert {row["level"] for row in best.values()} == {"2a", "3"}
     for kind in EVIDENCE_KINDS:
         assert any(abs(float(row[f"{kind}_nats"])) > 0.1 for row in rows), kind
-
-
-@pytest.mark.parametrize("missing", [[], ["breaking"]])
-def test_only_a_run_that_waits_for_the_compiler_says_so(
-    missing: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class StopError(Exception):
-        pass
-
-    def stop() -> None:
-        raise StopError
-
-    monkeypatch.setattr(compile_ahead, "missing", lambda: missing)
-    monkeypatch.setattr(compile_ahead, "start", stop)
-    run = CliRunner().invoke(demo, ["-o", str(tmp_path)])
-    assert isinstance(run.exception, StopError)
-    assert ("functions are compiled now" in run.stderr) == bool(missing)
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:

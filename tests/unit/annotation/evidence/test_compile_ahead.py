@@ -59,11 +59,14 @@ def test_a_first_run_starts_a_process_for_each_part(
 ) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     assert compile_ahead.missing() == list(compile_ahead.PARTS)
-    compile_ahead.start()
-    compile_ahead.start()
+    said: list[str] = []
+    compile_ahead.start(said.append)
+    compile_ahead.start(said.append)
     assert started == list(compile_ahead.PARTS)
+    assert len(said) == 1
+    assert "functions are compiled now" in said[0]
     compile_ahead.wait()
-    compile_ahead.start()
+    compile_ahead.start(said.append)
     assert started == 2 * list(compile_ahead.PARTS)
     compile_ahead.wait()
 
@@ -78,8 +81,9 @@ def test_a_later_run_starts_none(
         file.parent.mkdir(exist_ok=True)
         file.touch()
     assert compile_ahead.missing() == []
-    compile_ahead.start()
-    assert started == []
+    said: list[str] = []
+    compile_ahead.start(said.append)
+    assert started == said == []
 
 
 def test_numba_keeps_them_where_they_are_looked_for(
@@ -87,7 +91,7 @@ def test_numba_keeps_them_where_they_are_looked_for(
 ) -> None:
     _use()
     monkeypatch.setattr(compile_ahead, "usable_cores", lambda: 2)
-    compile_ahead.start()
+    compile_ahead.start(print)
     assert started == []
 
 
@@ -96,7 +100,7 @@ def test_one_core_has_nothing_beside_its_work(
 ) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(compile_ahead, "usable_cores", lambda: 1)
-    compile_ahead.start()
+    compile_ahead.start(print)
     assert started == []
 
 
@@ -105,5 +109,5 @@ def test_what_cannot_be_kept_is_not_compiled_twice(
 ) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "not" / "there"))
     monkeypatch.setattr("os.access", lambda *_: False)
-    compile_ahead.start()
+    compile_ahead.start(print)
     assert started == []
