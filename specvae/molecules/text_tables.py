@@ -59,8 +59,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "id": (
         "id", "dtxsid", "identifier", "candidateid", "coconutid", "accession", "databaseid",
         "databaseidentifier", "hmdbid", "cid", "compoundcid", "pubchemcid", "pubchemcompoundcid",
-        "npaid", "lmid", "chemblid", "chebiid", "drugbankid", "zincid", "normansusdatid",
-        "susdatid", "lipidid", "spectrumid", "structurewikidata", "compoundid", "publicid",
+        "pubchemids", "npaid", "lmid", "chemblid", "chebiid", "drugbankid", "zincid",
+        "normansusdatid", "susdatid", "lipidid", "spectrumid", "structurewikidata", "compoundid",
+        "publicid",
     ),
     "query_id": ("queryid",),
 }  # fmt: skip

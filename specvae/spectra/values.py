@@ -395,8 +395,8 @@ _ISO_TIME = re.compile(
 _SECONDS = re.compile(rf"[\s(\[]*((?:{NUMBER})(?:e[+-]?\d{{1,2}})?)(.*)", re.DOTALL | re.IGNORECASE)
 _CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:\.\d*)?)")
 _IN_WORDS = re.compile(  # 4 min 10 s, 4'10"
-    rf"(?:(\d{{1,3}})\s*h(?:ours?|rs?)?\s*)?(\d{{1,4}})\s*(?:min(?:utes?)?|m|')\.?\s*"
-    rf"({NUMBER})\s*(?:s(?:ec(?:onds?)?)?\.?|''|\")",
+    rf"(?:(\d{{1,3}})\s*h(?:ours?|rs?)?\s*)?(\d{{1,4}})\s*(?:min(?:ute[sn]?)?|m|')\.?"
+    rf"(?:\s*[,;]|\s+and\b|\s+und\b)?\s*({NUMBER})\s*(?:s(?:ec(?:onds?)?|ek(?:unden?)?)?\.?|''|\")",
     re.IGNORECASE,
 )
 _IN_HOURS = re.compile(  # 1 h 2 min
@@ -412,6 +412,11 @@ _SECONDS_OF_UNIT = (("ms", 1e-3), ("milli", 1e-3), ("m", 60.0), ("h", 3600.0), (
 
 _OF_PARTS = (_ISO_TIME, _CLOCK, _IN_WORDS, _IN_HOURS)
 _OTHER_UNIT = re.compile(r"\s*['\"A-Za-z_]")
+# Word processors put these for minutes and seconds: 4\N{PRIME}10\N{DOUBLE PRIME}.
+_PRIMES = str.maketrans(
+    {"\u2019": "'", "\u2032": "'", "\u00b4": "'", "\u201d": '"', "\u2033": '"', "\u201c": '"'}
+)
+_COMMA_IN_ISO = re.compile(r"(?<=\d),(?=\d+[HMS]$)", re.IGNORECASE)  # ISO 8601 prefers it
 
 
 @lru_cache(maxsize=4096)
@@ -424,9 +429,11 @@ def parse_retention_time(text: str, seconds_per_unit: float) -> float | None:
     unreadable values give None, and so do other units and ``121,25``, which may be a decimal comma
     or two times.
     """
-    text = text[:LONGEST_VALUE]
+    text = text[:LONGEST_VALUE].translate(_PRIMES)
     if _UNCLEAR_COMMA.fullmatch(text.strip()) is not None:
         return None
+    if text.lstrip()[:1] in ("P", "p"):
+        text = _COMMA_IN_ISO.sub(".", text.strip())
     iso = next(filter(None, (form.fullmatch(text.strip()) for form in _OF_PARTS)), None)
     if (found := _TIME_IN_THOUSANDS.match(text)) is not None:
         text = re.sub(r"[,\s]", "", found[0]) + text[found.end() :]

@@ -366,6 +366,7 @@ def test_what_is_stored_must_parse_again(write: Write) -> None:
         "structure_nameTraditional,structure_smiles,structure_wikidata",  # LOTUS, frozen
         "compound_names,compound_smiles,npaid",  # NPAtlas
         "Title,SMILES,Database ID",  # MS-FINDER
+        "name,smiles,pubchemids",  # SIRIUS
         "Compound_Name,Smiles,SpectrumID",  # GNPS
         "Name,SMILES,Norman_SusDat_ID",
         "Name,SMILES (pH7.3),Lipid ID",  # SwissLipids

@@ -344,6 +344,14 @@ def test_retention_times_become_seconds(text: str, unit: float, seconds: float |
         ("9" * 5000, None),
         ("4 min 10 s", 250.0),
         ("4'10\"", 250.0),
+        ("4\u201910\u201d", 250.0),  # as word processors write it
+        ("4\u203210.5\u2033", 250.5),
+        ("4 min, 10 s", 250.0),
+        ("4 min and 10.5 sec", 250.5),
+        ("4 Minuten 10 Sek.", 250.0),
+        ("4 min, 5 min", 240.0),  # two times
+        ("PT121,25S", 121.25),
+        ("PT4M10,5S", 250.5),
         ("1h 2min", 3720.0),
         ("1 h 4 min 10.5 sec", 3850.5),
         ("250000 ms", 250.0),
