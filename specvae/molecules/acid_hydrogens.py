@@ -14,12 +14,13 @@ from specvae.molecules.mobile_hydrogens import first_block
 
 _CENTRE = "[#15,#16,#33,#34;+0]"
 # The centre, which few molecules have, the atom with a hydrogen, and the one that is to have it.
+# Labelled hydrogens, which are atoms (not ``h``), stay where they are.
 _ELSEWHERE = tuple(
     map(
         Chem.MolFromSmarts,
         (
-            f"{_CENTRE}(-[OX2H1,SX2H1,SeX2H1;+0])=[NX2;+0]",
-            f"{_CENTRE}(-[SX2H1,SeX2H1;+0])=[OX1;+0]",
+            f"{_CENTRE}(-[OX2h1,SX2h1,SeX2h1;+0])=[NX2;+0]",
+            f"{_CENTRE}(-[SX2h1,SeX2h1;+0])=[OX1;+0]",
         ),
     )
 )

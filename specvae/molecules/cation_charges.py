@@ -13,7 +13,7 @@ from rdkit import Chem
 
 from specvae.molecules.alternating_paths import DOUBLE, SINGLE, alternating_paths, shift
 from specvae.molecules.metals import metals_of
-from specvae.molecules.mobile_hydrogens import first_block
+from specvae.molecules.mobile_hydrogens import first_block, ranks_of
 
 # Without a charge beside it, as nitro groups and ylides have.
 _CHARGED = Chem.MolFromSmarts("[#6+,#7+,#8+,#16+,#34+;H0;!$([+]~[-])]")
@@ -106,9 +106,9 @@ def _ranks(mol: Chem.Mol) -> list[int]:
         atom.SetFormalCharge(0)
         atom.SetIsAromatic(False)
         atom.SetNoImplicit(True)
+        atom.SetNumExplicitHs(0)  # which only atoms in brackets have
     for bond in bare.GetBonds():
         bond.SetIsAromatic(False)
         bond.SetBondType(SINGLE)
         bond.SetStereo(Chem.BondStereo.STEREONONE)
-    bare.UpdatePropertyCache(strict=False)
-    return list(Chem.CanonicalRankAtoms(bare, includeChirality=False, includeIsotopes=False))
+    return ranks_of(bare)

@@ -23,7 +23,7 @@ _ENOL = Chem.MolFromSmarts("[OX2H]-[C]=[C;R]")
 _AMINE = Chem.MolFromSmarts("[$([NX3]),$([NX4+;!H0]);!$(N=*);!$(N*=*);!$(N~[!#6;!#1]);!$(N-c)]")
 _AROMATIC_NH = Chem.MolFromSmarts("[nH]")
 _OXO = Chem.MolFromSmarts("[OX1;+0]=[#7X3;+;R]")
-_CHARGED_AMIDE = Chem.MolFromSmarts("[NX1,NX2;-]-[#6]=[OX2H;+]")
+_CHARGED_AMIDE = Chem.MolFromSmarts("[NX1,NX2;-]-[#6]=[OX2h1;+]")
 
 
 def with_aromatic_charge(mol: Chem.Mol) -> Chem.Mol:

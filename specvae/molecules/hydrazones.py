@@ -14,7 +14,8 @@ from specvae.molecules.mobile_hydrogens import first_block
 
 _UNLIKELY = tuple(map(Chem.MolFromSmarts, ("[NX2;R]=[NX2;R]", "c=[#6,#7]")))
 _OUT_OF_ORDER = Chem.MolFromSmarts("[$([NX2;R;+0]=[NX2;R]),$([NX2;R;+0]=c)]")
-_AMINE = Chem.MolFromSmarts("[NX3;!H0;!R;+0]-[#6;R]=[#6;R]")
+# With a hydrogen that is no atom of its own, as labelled ones are (``h``).
+_AMINE = Chem.MolFromSmarts("[NX3;!h0;!R;+0]-[#6;R]=[#6;R]")
 _MOST_MOVES = 5
 
 

@@ -15,9 +15,9 @@ _ACIDS = tuple(  # strongest first; an oxygen, and the atom that it is bound to
     map(
         Chem.MolFromSmarts,
         (
-            "[OX2H,OX1-]-[#16](=O)=O",
-            "[OX2H,OX1-]-[#15]=[O,S]",
-            "[OX2H,OX1-]-[CX3]=O",
+            "[OX2h1,OX1-]-[#16](=O)=O",
+            "[OX2h1,OX1-]-[#15]=[O,S]",
+            "[OX2h1,OX1-]-[CX3]=O",
         ),
     )
 )

@@ -497,8 +497,26 @@ def _ranks(mol: Chem.Mol, groups: list[_Group]) -> list[int]:
                 bond.SetIsAromatic(False)
                 bond.SetBondType(Chem.BondType.SINGLE)
                 bond.SetStereo(Chem.BondStereo.STEREONONE)
+    return ranks_of(bare)
+
+
+def ranks_of(bare: Chem.RWMol) -> list[int]:
+    """Return canonical ranks of the atoms of a molecule without double bonds, which is updated.
+
+    Labels and stereochemistry count only for atoms that nothing else tells apart, so that they
+    change the form of no molecule.
+    """
     bare.UpdatePropertyCache(strict=False)
-    return list(Chem.CanonicalRankAtoms(bare, includeChirality=False, includeIsotopes=False))
+    alike = list(
+        Chem.CanonicalRankAtoms(
+            bare, breakTies=False, includeChirality=False, includeIsotopes=False
+        )
+    )
+    apart = list(Chem.CanonicalRankAtoms(bare))
+    ranks = [0] * len(apart)
+    for rank, atom in enumerate(sorted(range(len(apart)), key=lambda a: (alike[a], apart[a]))):
+        ranks[atom] = rank
+    return ranks
 
 
 def _forms(group: _Group, ranks: list[int]) -> Iterator[_Form]:

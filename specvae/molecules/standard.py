@@ -188,8 +188,8 @@ _IS_SPECIAL = re.compile(
     rf"{_LABEL.pattern}|:|{_ATOM_BY_NUMBER.pattern}|{_BARE_CARBON.pattern}"
     rf"|{MAY_HAVE_METAL_BONDS.pattern}"
 )
-_MAY_HAVE_ACID = re.compile(r"[PS]|As")  # of phosphorus, sulfur, selenium or arsenic
-_MAY_HAVE_RING_AZO = re.compile(r"N\d*=N|N=[\d%]")  # other rings `may_be_elsewhere` looks at
+_MAY_HAVE_ACID = re.compile(r"[PSps]")  # of phosphorus, sulfur, selenium or arsenic
+_FEWEST_NITROGENS = 3  # of a ring's N=N and an amine; other rings `may_be_elsewhere` looks at
 
 
 def is_usual(text: str) -> bool:
@@ -212,7 +212,7 @@ def is_standard(mol: Chem.Mol, text: str) -> bool:
             _MAY_HAVE_ACID.search(text) is not None
             and (may_be_at_another_atom(mol) or has_two_double_bonds(mol))
         )
-        or (_MAY_HAVE_RING_AZO.search(text) is not None and may_be_hydrazone(mol))
+        or (text.upper().count("N") >= _FEWEST_NITROGENS and may_be_hydrazone(mol))
     )
 
 

@@ -175,6 +175,52 @@ def test_every_spelling_is_one_structure(name: str) -> None:
             np.testing.assert_array_equal(bits[0], bits[1])
 
 
+@pytest.mark.parametrize(
+    ("smiles", "wanted"),
+    [
+        ("[2H]OS(=N)(=O)c1ccccc1", "[2H]OS(=N)(=O)c1ccccc1"),
+        ("[2H]OP(=N)(O)OC", "[2H]OP(N)(=O)OC"),
+        ("[2H]SP(=O)(OC)OC", "[2H]SP(=O)(OC)OC"),
+        ("CC1=C(N([2H])C)C(=O)N=N1", "CC1=C(N([2H])C)C(=O)N=N1"),
+        ("CC1=C(N([2H])[2H])C(=O)N=N1", "CC1=C(N([2H])[2H])C(=O)N=N1"),
+        ("[2H]OC(=O)c1cc([N+](C)(C)C)ccc1[O-]", "[2H]OC(=O)c1cc([N+](C)(C)C)ccc1[O-]"),
+    ],
+)
+def test_labelled_hydrogens_stay(smiles: str, wanted: str) -> None:
+    """A double bond was drawn to the atom that bears one, which RDKit refuses."""
+    found = Molecule.parse(smiles)
+    assert found.smiles == Chem.MolToSmiles(Chem.MolFromSmiles(wanted))
+    assert Molecule.parse(found.smiles) == found
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("[13CH3]n1cc[n+](C)c1", "C[n+]1ccn([13CH3])c1"),
+        ("[13CH3]CNC(C)=NCC", "[13CH3]CN=C(C)NCC"),
+        ("[Se]C1=NC[13CH2]N1", "[Se]C1=N[13CH2]CN1"),
+        ("C[C@H](F)CNC(C)=NC[C@@H](C)F", "C[C@@H](F)CNC(C)=NC[C@H](C)F"),
+    ],
+)
+def test_labels_and_stereocentres_decide_where_nothing_else_does(one: str, other: str) -> None:
+    """Of two places that are alike without them, each had been left as it was written."""
+    assert Molecule.parse(one) == Molecule.parse(other)
+
+
+@pytest.mark.parametrize("smiles", ["CCCCCCn1cc[n+](C)c1", "CN(C)c1ccc2nc3ccc(N)cc3[s+]c2c1"])
+def test_a_label_moves_no_charge(smiles: str) -> None:
+    plain = Chem.MolFromSmiles(smiles)
+    wanted = Molecule.parse(smiles).smiles
+    for atom in plain.GetAtoms():
+        if atom.GetAtomicNum() == 6:
+            labelled = Chem.Mol(plain)
+            labelled.GetAtomWithIdx(atom.GetIdx()).SetIsotope(13)
+            found = Molecule.parse(Chem.MolToSmiles(labelled)).mol
+            for each in found.GetAtoms():
+                each.SetIsotope(0)
+            assert Chem.MolToSmiles(Chem.MolFromSmiles(Chem.MolToSmiles(found))) == wanted
+
+
 @pytest.mark.parametrize("smiles", AS_WRITTEN)
 def test_what_has_no_other_spelling_stays(smiles: str) -> None:
     assert Molecule.parse(smiles).smiles == Chem.MolToSmiles(Chem.MolFromSmiles(smiles))
