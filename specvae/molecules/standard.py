@@ -65,11 +65,12 @@ from specvae.molecules.structure_text import (
     texts_of,
 )
 
-STANDARD_VERSION = 6
+STANDARD_VERSION = 7
 """The version is raised when the same text would give another structure: 2 since mobile hydrogens
 are placed, 3 since metal complexes are kept whole, 4 since salts may be written with bonds to their
 metal, 5 since charges of conjugated cations and hydrogens of acids of sulfur and phosphorus, of
-tropolones and of hydrazones are placed, 6 since carbocations stay cations."""
+tropolones and of hydrazones are placed, 6 since carbocations stay cations, 7 since labels and
+stereochemistry decide ties, and acids of inner salts follow the charges of conjugated cations."""
 
 COMPLEX_KEPT = "metal complex kept whole"
 INCHI_INSTEAD = "InChI taken where the SMILES cannot be parsed"
@@ -242,20 +243,34 @@ def _standard(kind: str, text: str, read: Chem.Mol | None) -> tuple[Chem.Mol, in
         mol = _read_again(_without_common_labels(mol), text)
     # The charges of a complex are balanced by each other, not by protons.
     if not whole and mol.HasSubstructMatch(_CHARGED):
-        mol = with_oxides(mol)
-        _write_double_bonds(mol)
-        # Hydrogen counts changed: rings and aromaticity must be perceived anew, as if the
-        # neutral form had been written.
-        if mol.HasSubstructMatch(_AROMATIC_ANION):
-            Chem.Kekulize(mol, clearAromaticFlags=True)
-        # No hydride is added to a carbocation, or taken from a borohydride.
-        mol = rdMolStandardize.Uncharger(protonationOnly=True).uncharge(mol)
-        mol = _read_again(with_its_strongest_acid(mol), text)
-        mol = with_charges_in_place(mol)
+        mol = _with_charges_in_place(_neutralised(mol, text), text)
     given = mol
     mol = with_hydrazones(place_acid_hydrogens(with_single_bonds(mol)))
     placed = place_hydrogens(mol, text if kind == "InChI" and mol is parsed else "")
-    return (given if placed is given else _read_again(placed, text)), n_components, notes
+    if placed is given:
+        return given, n_components, notes
+    placed = _read_again(placed, text)
+    if not whole:  # an imine that became an amine may take a charge
+        placed = _with_charges_in_place(placed, text)
+    return placed, n_components, notes
+
+
+def _neutralised(mol: Chem.Mol, text: str) -> Chem.Mol:
+    """Return a molecule without charges that double bonds or protons can balance."""
+    mol = with_oxides(mol)
+    _write_double_bonds(mol)
+    # Hydrogen counts changed: rings and aromaticity must be perceived anew, as if the
+    # neutral form had been written.
+    if mol.HasSubstructMatch(_AROMATIC_ANION):
+        Chem.Kekulize(mol, clearAromaticFlags=True)
+    # No hydride is added to a carbocation, or taken from a borohydride.
+    return _read_again(rdMolStandardize.Uncharger(protonationOnly=True).uncharge(mol), text)
+
+
+def _with_charges_in_place(mol: Chem.Mol, text: str) -> Chem.Mol:
+    """Return a molecule with its charges in their places: first cations, near which acids lie."""
+    placed = with_its_strongest_acid(with_charges_in_place(mol))
+    return mol if placed is mol else _read_again(placed, text)
 
 
 def _parsed(kind: str, text: str, read: Chem.Mol | None) -> Chem.Mol:

@@ -207,6 +207,22 @@ def test_labels_and_stereocentres_decide_where_nothing_else_does(one: str, other
     assert Molecule.parse(one) == Molecule.parse(other)
 
 
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ("CC(C)c1[nH]c(=N)s[s+]1",),  # the charge moved once the imine was an amine
+        (  # the acid was chosen that is near the charge as written
+            "CN1C(=CC=CC2=[N+](CC)c3ccc(S(=O)(=O)O)cc3C2)Cc2cc(S(=O)(=O)[O-])ccc21",
+            "C[N+]1=C(C=CC=C2N(CC)c3ccc(S(=O)(=O)O)cc3C2)Cc2cc(S(=O)(=O)[O-])ccc21",
+        ),
+    ],
+)
+def test_the_standard_form_is_its_own(spellings: tuple[str, ...]) -> None:
+    found = {Molecule.parse(smiles).smiles for smiles in spellings}
+    assert {Molecule.parse(smiles).smiles for smiles in found} == found
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("smiles", ["CCCCCCn1cc[n+](C)c1", "CN(C)c1ccc2nc3ccc(N)cc3[s+]c2c1"])
 def test_a_label_moves_no_charge(smiles: str) -> None:
     plain = Chem.MolFromSmiles(smiles)
