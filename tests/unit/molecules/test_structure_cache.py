@@ -24,7 +24,7 @@ from specvae.report import ReadReport
 
 Texts = list[tuple[str, str]]
 
-READ_AS = (6, 19, "2026.03.5", "8cdfc7de8df50094")
+READ_AS = (7, 19, "2026.03.5", "8cdfc7de8df50094")
 """STANDARD_VERSION, READING_VERSION, RDKit's, and what `MANY_TEXTS` are read as by these."""
 
 MANY_TEXTS = [
