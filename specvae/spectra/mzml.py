@@ -52,7 +52,9 @@ _MS_LEVEL = "MS:1000511"
 _MS1_SPECTRUM = "MS:1000579"
 _POSITIVE, _NEGATIVE = "MS:1000130", "MS:1000129"
 _CENTROID, _PROFILE = "MS:1000127", "MS:1000128"
-_START_TIME, _FILTER = "MS:1000016", "MS:1000512"
+_FILTER = "MS:1000512"
+# Scan start time; elution time; retention time; local retention time.
+_TIMES = ("MS:1000016", "MS:1000826", "MS:1000894", "MS:1000895")
 _TARGET, _LOWER, _UPPER = "MS:1000827", "MS:1000828", "MS:1000829"
 _SELECTED_MZ = ("MS:1000744", "MS:1000040")  # the second is that of mzML 1.0
 _CHARGE, _POSSIBLE_CHARGE = "MS:1000041", "MS:1000633"
@@ -225,10 +227,11 @@ def _mode_of(terms: _Terms) -> str | None:
 
 
 def _mzml_time(terms: _Terms) -> str | None:
-    """Return the start time of a scan with its unit, None if it states none."""
-    time = terms.text(_START_TIME)
-    unit = _UNITS_OF_TIME.get(terms.unit(_START_TIME), "min")
-    return None if time is None else f"{time} {unit}"
+    """Return the retention time of a scan with its unit, None if it states none."""
+    for term in _TIMES:
+        if (time := terms.text(term)) is not None:
+            return f"{time} {_UNITS_OF_TIME.get(terms.unit(term), 'min')}"
+    return None
 
 
 _UNITS_OF_TIME = {"second": "s", "millisecond": "ms", "hour": "h"}

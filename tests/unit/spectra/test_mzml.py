@@ -564,6 +564,19 @@ def test_units_of_a_time_by_their_accession(tmp_path: Path, unit: str, seconds: 
     assert one(tmp_path, content).retention_time == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize("accession", ["1000016", "1000826", "1000894", "1000895"])
+def test_terms_of_a_retention_time(tmp_path: Path, accession: str) -> None:
+    times = f"<scanList><scan>{term(accession, 90, 'second')}</scan></scanList>"
+    content = scan(term("1000511", 2) + term("1000130") + times)
+    assert one(tmp_path, content).retention_time == pytest.approx(90.0)
+
+
+def test_the_start_of_a_scan_goes_before_its_elution_time(tmp_path: Path) -> None:
+    times = term("1000826", 80, "second") + term("1000016", 90, "second")
+    content = scan(term("1000511", 2) + f"<scanList><scan>{times}</scan></scanList>")
+    assert one(tmp_path, content).retention_time == pytest.approx(90.0)
+
+
 @pytest.mark.parametrize("time", ["2,0208", "early"])
 def test_a_time_that_is_no_number_costs_no_scan(tmp_path: Path, time: str) -> None:
     times = f"<scanList><scan>{term('1000016', time, 'minute')}</scan></scanList>"
