@@ -2,7 +2,8 @@
 
 The InChI of 4-hydroxy-1-methylpyridinium is that of 1-methyl-4-pyridone and a proton (``/p+1``),
 and that of a 4-aminopyridinium an imine's. RDKit puts the proton on the nitrogen that bears three
-carbons, or on the imine, where it would be taken for one that was added to a neutral compound.
+carbons, on the imine or on an aniline (ethidium), or has an oxime as nitroso compound
+(pralidoxime), where it would be taken for one that was added to a neutral compound.
 Databases write these compounds with an aromatic nitrogen that keeps its charge, and so does
 `with_aromatic_charge`. Likewise it has pyrazine dioxide as ``O=[n+]1ccn([O-])cc1``; `with_oxides`
 writes ``[O-][n+]1cc[n+]([O-])cc1``.
@@ -19,6 +20,18 @@ from specvae.molecules.alternating_paths import DOUBLE, SINGLE, alternating_path
 _PROTONATED = Chem.MolFromSmarts("[NX4;+;H1;R]")
 _IMINIUM = Chem.MolFromSmarts("[NX3;+;!H0]=[#6]")
 _ENOL = Chem.MolFromSmarts("[OX2H]-[C]=[C;R]")
+_OXIME = Chem.MolFromSmarts("[OX2h1;+]=[#7]")
+# Where RDKit puts the proton of an imine's or oxime's cation (an aniline, the nitrogen), and where
+# it belongs.
+_ELSEWHERE = tuple(
+    map(
+        Chem.MolFromSmarts,
+        (
+            "[$([NX4;+;!h0;!R]-c)].[$([NX2;+0;!R]=[#6;R]);!$(N~[!#6;!#1])]",
+            "[NX3;+;h1;$(N~[#6;!R])]=[OX1;+0]",
+        ),
+    )
+)
 # Groups that would sooner take a proton, such as an aliphatic amine, and that would sooner lose it.
 _AMINE = Chem.MolFromSmarts("[$([NX3]),$([NX4+;!H0]);!$(N=*);!$(N*=*);!$(N~[!#6;!#1]);!$(N-c)]")
 _AROMATIC_NH = Chem.MolFromSmarts("[nH]")
@@ -43,18 +56,20 @@ def with_aromatic_charge(mol: Chem.Mol) -> Chem.Mol:
     mol = _with_plain_amides(mol)
     if mol.HasSubstructMatch(_AMINE):
         return mol
+    protonated = _with_proton_at_double_bond(mol)
     starts = [
         start
-        for pattern in (_PROTONATED, _IMINIUM, _ENOL)
-        for start, *_ in mol.GetSubstructMatches(pattern)
+        for pattern in (_PROTONATED, _IMINIUM, _OXIME, _ENOL)
+        for start, *_ in protonated.GetSubstructMatches(pattern)
     ]
     if not starts:
         return mol
-    drawn = Chem.RWMol(mol)
+    drawn = Chem.RWMol(protonated)
     Chem.Kekulize(drawn, clearAromaticFlags=True)
     for start in starts:
-        is_iminium = drawn.GetAtomWithIdx(start).GetTotalDegree() == 3  # see `_IMINIUM`
-        if is_iminium:
+        atom = drawn.GetAtomWithIdx(start)
+        has_double_bond = atom.GetFormalCharge() == 1 and atom.GetTotalDegree() < 4
+        if has_double_bond:
             paths = alternating_paths(drawn, start, DOUBLE, SINGLE, _is_tertiary)
         else:
             paths = alternating_paths(drawn, start, SINGLE, DOUBLE, _is_ketone)
@@ -63,6 +78,21 @@ def with_aromatic_charge(mol: Chem.Mol) -> Chem.Mol:
         if moved is not None:
             return moved
     return mol
+
+
+def _with_proton_at_double_bond(mol: Chem.Mol) -> Chem.Mol:
+    """Return a molecule whose proton is at an imine or oxime in place of those of `_ELSEWHERE`."""
+    found = next(filter(None, map(mol.GetSubstructMatch, _ELSEWHERE)), None)
+    if found is None:
+        return mol
+    moved = Chem.RWMol(mol)
+    for place, change in ((found[0], -1), (found[1], 1)):
+        atom = moved.GetAtomWithIdx(place)
+        atom.SetNumExplicitHs(atom.GetTotalNumHs() + change)
+        atom.SetNoImplicit(True)
+        atom.SetFormalCharge(atom.GetFormalCharge() + change)
+    Chem.SanitizeMol(moved)
+    return moved.GetMol()
 
 
 def _with_plain_amides(mol: Chem.Mol) -> Chem.Mol:

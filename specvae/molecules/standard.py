@@ -93,6 +93,8 @@ _BARE_STEREOCENTRE = re.compile(r"\[\d*C@{1,2}\]")
 # Components of one formula, of which InChI writes the number alone: "1S/2C2H6O/...".
 _SEVERAL_ALIKE = re.compile(r"InChI=1S?/\d")
 _PROTON = Chem.MolFromSmarts("[#1;+;X0]")
+_PROTONS_OF_INCHI = re.compile(r"/p\+(\d{1,4})")
+_MOST_PROTONS = 4  # of cations whose charges are looked for
 _LONE_ANION = Chem.MolFromSmarts("[O,S,N;-1;!$([*-]~[+])]")
 _HIGH_SULFUR = Chem.MolFromSmarts("[S-](=[OX1])(=[OX1])=[OX1]")
 _MASS_DIGITS = 6  # the last ones depend on the order of the atoms
@@ -342,9 +344,14 @@ def _of_inchi(text: str) -> Chem.Mol | None:
     mol: Chem.Mol | None = Chem.MolFromInchi(text)  # type: ignore[no-untyped-call]
     if mol is None:
         return _with_sulfate(text)
-    if "/p+" not in text:
+    protons = _PROTONS_OF_INCHI.search(text)
+    if protons is None:
         return mol
-    return _with_protons(mol) if mol.HasSubstructMatch(_PROTON) else with_aromatic_charge(mol)
+    if mol.HasSubstructMatch(_PROTON):
+        return _with_protons(mol)
+    for _ in range(min(int(protons[1]), _MOST_PROTONS)):
+        mol = with_aromatic_charge(mol)
+    return mol
 
 
 def _with_protons(mol: Chem.Mol) -> Chem.Mol:

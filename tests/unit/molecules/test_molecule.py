@@ -153,15 +153,19 @@ def test_a_complex_with_dative_bonds_is_the_same(dative: str, pieces: str) -> No
         "C[N+](C)(C)CCNC(=O)c1ccc(O)c(OC)c1",
         "C[n+]1ccccc1C=Cc1ccc(O)cc1",
         "C[N+](C)(C)CC(=O)O",
+        "CC[n+]1c(-c2ccccc2)c2cc(N)ccc2c2ccc(N)cc21",  # ethidium
+        "C[n+]1ccccc1C=NO",  # pralidoxime
+        "C[n+]1ccc(C=NO)cc1",
+        "ON=Cc1cc[n+](COC[n+]2ccc(C=NO)cc2)cc1",  # obidoxime
     ],
 )
 def test_a_cation_from_its_inchi_is_the_same(smiles: str) -> None:
     """InChI has them as neutral compounds with a proton, which RDKit puts where it can be taken."""
     cation = parse_molecule(smiles)
     inchi = Chem.MolToInchi(cation.mol)  # type: ignore[no-untyped-call]
-    assert inchi.endswith("/p+1")
+    assert inchi.endswith(f"/p+{cation.charge}")
     again = parse_molecule(inchi=inchi)
-    assert (again, again.charge, again.exact_mass) == (cation, 1, cation.exact_mass)
+    assert (again, again.charge, again.exact_mass) == (cation, cation.charge, cation.exact_mass)
 
 
 @pytest.mark.parametrize(
