@@ -36,6 +36,7 @@ _ELSEWHERE = tuple(
 _AMINE = Chem.MolFromSmarts("[$([NX3]),$([NX4+;!H0]);!$(N=*);!$(N*=*);!$(N~[!#6;!#1]);!$(N-c)]")
 _AROMATIC_NH = Chem.MolFromSmarts("[nH]")
 _OXO = Chem.MolFromSmarts("[OX1;+0]=[#7X3;+;R]")
+_UNPAIRED = Chem.MolFromSmarts("[#7X2v2;+0]")
 _CHARGED_AMIDE = Chem.MolFromSmarts("[NX1,NX2;-]-[#6]=[OX2h1;+]")
 
 
@@ -127,6 +128,33 @@ def with_oxides(mol: Chem.Mol) -> Chem.Mol:
         drawn.GetAtomWithIdx(path[-1]).SetFormalCharge(1)
     Chem.SanitizeMol(drawn)
     return drawn.GetMol()
+
+
+def with_azo_groups(mol: Chem.Mol) -> Chem.Mol:
+    """Return a molecule with azo groups, where RDKit lost an electron of an azo N-oxide's InChI.
+
+    It reads that of 4-phenylazopyridine oxide as ``[N](c1ccccc1)N=C1C=C[N+](=O)C=C1``.
+    """
+    drawn = Chem.RWMol(mol)
+    Chem.Kekulize(drawn, clearAromaticFlags=True)
+    for (start,) in mol.GetSubstructMatches(_UNPAIRED):
+        paths = alternating_paths(drawn, start, SINGLE, DOUBLE, _is_of_oxoammonium)
+        path = next(iter(paths.values()), None)
+        if path is not None:
+            shift(drawn, path)
+            drawn.GetAtomWithIdx(start).SetNumRadicalElectrons(0)
+            drawn.GetAtomWithIdx(path[-1]).SetFormalCharge(-1)
+    try:
+        Chem.SanitizeMol(drawn)
+    except Chem.MolSanitizeException:
+        return mol
+    return drawn.GetMol()
+
+
+def _is_of_oxoammonium(atom: Chem.Atom) -> bool:
+    """Whether an atom is an uncharged oxygen at a charged nitrogen."""
+    is_plain = atom.GetSymbol() == "O" and atom.GetFormalCharge() == 0 and atom.GetDegree() == 1
+    return is_plain and atom.GetNeighbors()[0].GetFormalCharge() == 1
 
 
 def _is_tertiary(atom: Chem.Atom) -> bool:

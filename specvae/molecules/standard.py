@@ -42,7 +42,11 @@ from specvae.errors import StructureError
 from specvae.limits import limits
 from specvae.molecules.acid_hydrogens import may_be_at_another_atom, place_acid_hydrogens
 from specvae.molecules.cation_charges import with_charges_in_place
-from specvae.molecules.conjugated_cations import with_aromatic_charge, with_oxides
+from specvae.molecules.conjugated_cations import (
+    with_aromatic_charge,
+    with_azo_groups,
+    with_oxides,
+)
 from specvae.molecules.hydrazones import may_be_hydrazone, with_hydrazones
 from specvae.molecules.inner_salts import with_its_strongest_acid
 from specvae.molecules.metals import (
@@ -346,7 +350,8 @@ def _of_inchi(text: str) -> Chem.Mol | None:
         return _with_sulfate(text)
     protons = _PROTONS_OF_INCHI.search(text)
     if protons is None:
-        return mol
+        is_as_stated = "/q" in text or Chem.GetFormalCharge(mol) == 0
+        return mol if is_as_stated else with_azo_groups(mol)
     if mol.HasSubstructMatch(_PROTON):
         return _with_protons(mol)
     for _ in range(min(int(protons[1]), _MOST_PROTONS)):

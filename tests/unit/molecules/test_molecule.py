@@ -184,6 +184,22 @@ def test_a_dioxide_from_its_inchi_is_the_same(smiles: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "smiles",
+    [
+        "CN(C)c1ccc(N=Nc2cc[n+]([O-])cc2)cc1",
+        "CN(C)c1ccc(N=Nc2cccc[n+]2[O-])cc1",
+        "[O-][N+](c1ccccc1)=Nc1ccc(N=Nc2ccccc2)cc1",
+    ],
+)
+def test_an_azo_oxide_from_its_inchi_is_neutral(smiles: str) -> None:
+    """RDKit reads it as a cation with an unpaired electron."""
+    oxide = parse_molecule(smiles)
+    inchi = Chem.MolToInchi(oxide.mol)  # type: ignore[no-untyped-call]
+    assert parse_molecule(inchi=inchi).formula == oxide.formula
+    assert parse_molecule(inchi=inchi) == oxide
+
+
+@pytest.mark.parametrize(
     ("protonated", "neutral"),
     [
         ("Nc1cc[n+](C)c(O)n1", "Nc1ccn(C)c(=O)n1"),
