@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from rdkit import Chem
 
-from specvae.molecules.mobile_hydrogens import first_block
+from specvae.molecules.repeated_moves import all_moved
 
 _CENTRE = "[#15,#16,#33,#34;+0]"
 # The centre, which few molecules have, the atom with a hydrogen, and the one that is to have it.
@@ -24,7 +24,6 @@ _ELSEWHERE = tuple(
         ),
     )
 )
-_MOST_MOVES = 20  # of a molecule
 
 
 def may_be_at_another_atom(mol: Chem.Mol) -> bool:
@@ -42,15 +41,7 @@ def place_acid_hydrogens(mol: Chem.Mol) -> Chem.Mol:
     mol
         Sanitised; it is not changed.
     """
-    placed = mol
-    for _ in range(_MOST_MOVES):
-        moved = _once_moved(placed)
-        if moved is None:
-            break
-        placed = moved
-    if placed is mol or first_block(placed) != first_block(mol):
-        return mol
-    return placed
+    return all_moved(mol, _once_moved)
 
 
 def _once_moved(mol: Chem.Mol) -> Chem.Mol | None:

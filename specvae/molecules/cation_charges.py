@@ -13,7 +13,8 @@ from rdkit import Chem
 
 from specvae.molecules.alternating_paths import DOUBLE, SINGLE, alternating_paths, shift
 from specvae.molecules.metals import metals_of
-from specvae.molecules.mobile_hydrogens import first_block, ranks_of
+from specvae.molecules.mobile_hydrogens import ranks_of
+from specvae.molecules.repeated_moves import all_moved
 
 # Without a charge beside it, as nitro groups and ylides have.
 _CHARGED = Chem.MolFromSmarts("[#6+,#7+,#8+,#16+,#34+;H0;!$([+]~[-])]")
@@ -23,7 +24,6 @@ _MAY_BE_CHARGED = Chem.MolFromSmarts(
     ";!$([*]-[#6,#15,#16]=[O,S;+0]);!$([*]~[-]);!$([*]-[N+]-[O-])]"
 )
 _ORDER = {7: 0, 16: 1, 34: 2, 8: 3, 6: 4}  # of elements, the best first
-_MOST_MOVES = 20
 
 _Cost = tuple[int, bool, bool, int]
 
@@ -46,15 +46,7 @@ def with_charges_in_place(mol: Chem.Mol) -> Chem.Mol:
     if metals_of(mol):
         return mol  # its charges say how the metal is bound
     ranks = _ranks(mol)
-    placed = mol
-    for _ in range(_MOST_MOVES):
-        moved = _once_moved(placed, ranks)
-        if moved is None:
-            break
-        placed = moved
-    if placed is mol or first_block(placed) != first_block(mol):
-        return mol
-    return placed
+    return all_moved(mol, lambda placed: _once_moved(placed, ranks))
 
 
 def _once_moved(mol: Chem.Mol, ranks: list[int]) -> Chem.Mol | None:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from rdkit import Chem
 
 from specvae.molecules.alternating_paths import DOUBLE, SINGLE, alternating_paths, shift
-from specvae.molecules.mobile_hydrogens import first_block
+from specvae.molecules.repeated_moves import all_moved
 
 _UNLIKELY = tuple(map(Chem.MolFromSmarts, ("[NX2;R]=[NX2;R]", "c=[#6,#7]")))
 _OUT_OF_ORDER = Chem.MolFromSmarts("[$([NX2;R;+0]=[NX2;R]),$([NX2;R;+0]=c)]")
 # With a hydrogen that is no atom of its own, as labelled ones are (``h``).
 _AMINE = Chem.MolFromSmarts("[NX3;!h0;!R;+0]-[#6;R]=[#6;R]")
-_MOST_MOVES = 5
 
 
 def may_be_hydrazone(mol: Chem.Mol) -> bool:
@@ -32,15 +31,7 @@ def with_hydrazones(mol: Chem.Mol) -> Chem.Mol:
     mol
         Sanitised; it is not changed.
     """
-    placed = mol
-    for _ in range(_MOST_MOVES):
-        if not may_be_hydrazone(placed):
-            break
-        moved = _once_moved(placed)
-        if moved is None:
-            break
-        placed = moved
-    return placed
+    return all_moved(mol, _once_moved) if may_be_hydrazone(mol) else mol
 
 
 def _once_moved(mol: Chem.Mol) -> Chem.Mol | None:
@@ -54,7 +45,7 @@ def _once_moved(mol: Chem.Mol) -> Chem.Mol | None:
         for path in paths.values():
             moved = _moved(drawn, path)
             if moved is not None and _n_unlikely(moved) < _n_unlikely(mol):
-                return moved if first_block(moved) == first_block(mol) else None
+                return moved
     return None
 
 
