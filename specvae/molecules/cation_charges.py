@@ -57,7 +57,7 @@ def _once_moved(mol: Chem.Mol, ranks: list[int]) -> Chem.Mol | None:
     )
     drawn = Chem.RWMol(mol)
     Chem.Kekulize(drawn, clearAromaticFlags=True)
-    for start in sorted(charged, key=ranks.__getitem__):
+    for start in charged:
         # A carbon without its fourth bond takes one; all others have a double bond to give.
         first = SINGLE if drawn.GetAtomWithIdx(start).GetSymbol() == "C" else DOUBLE
         best, lowest = None, _cost(mol, start, ranks)
