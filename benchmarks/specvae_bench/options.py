@@ -54,6 +54,18 @@ def seed_option(about: str) -> Callable[[Decorated], Decorated]:
     return click.option("--seed", type=WholeRange(min=0), default=0, show_default=True, help=about)
 
 
+def contaminated_option(about: str) -> Callable[[Decorated], Decorated]:
+    """Add ``--contaminated``, a share; `about` says of what."""
+    return click.option(
+        "--contaminated",
+        type=NumberRange(min=0.0, max=1.0),
+        default=0.0,
+        show_default=True,
+        metavar="SHARE",
+        help=about,
+    )
+
+
 def output_option(default: str, about: str) -> Callable[[Decorated], Decorated]:
     """Add ``--output``; `about` says what is written."""
     return click.option(

@@ -11,6 +11,7 @@ from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, NumberRange, WholeRange, library_filter_options
 from specvae.counting import counted
 from specvae_bench.options import (
+    contaminated_option,
     exclude_option,
     library_option,
     output_option,
@@ -38,13 +39,8 @@ FILES = ("queries.mgf", "truth.csv", "holdout.json", "candidates.csv")
     show_default=True,
     help="Largest number of spectra of one compound.",
 )
-@click.option(
-    "--contaminated",
-    type=NumberRange(min=0.0, max=1.0),
-    default=0.0,
-    show_default=True,
-    metavar="SHARE",
-    help="Share of the queries that get noise and peaks of another compound, as raw spectra have.",
+@contaminated_option(
+    "Share of the queries that get noise and peaks of another compound, as raw spectra have."
 )
 @library_filter_options
 @exclude_option

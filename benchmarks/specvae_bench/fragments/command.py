@@ -10,6 +10,7 @@ from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.options import INPUT, NumberRange, WholeRange, jobs_option, library_filter_options
 from specvae_bench.options import (
+    contaminated_option,
     exclude_option,
     library_option,
     output_option,
@@ -84,14 +85,9 @@ from specvae_bench.options import (
     help="Share of compounds that are not learned from; hit@1 and nats of their spectra are shown "
     "after each pass.",
 )
-@click.option(
-    "--contaminated",
-    type=NumberRange(min=0.0, max=1.0),
-    default=0.0,
-    show_default=True,
-    metavar="SHARE",
-    help="Share of the spectra that are learned from with noise and peaks of another compound, as "
-    "raw spectra have.",
+@contaminated_option(
+    "Share of the spectra that are learned from with noise and peaks of another compound, as "
+    "raw spectra have."
 )
 @click.option(
     "--beside-library",
