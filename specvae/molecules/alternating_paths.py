@@ -12,6 +12,22 @@ SINGLE, DOUBLE = Chem.BondType.SINGLE, Chem.BondType.DOUBLE
 _OTHER_ORDER = {SINGLE: DOUBLE, DOUBLE: SINGLE}
 
 
+def without_aromatic_bonds(mol: Chem.Mol) -> Chem.RWMol:
+    """Return a copy of a sanitised molecule with single and double bonds alone."""
+    drawn = Chem.RWMol(mol)
+    Chem.Kekulize(drawn, clearAromaticFlags=True)
+    return drawn
+
+
+def sanitised(drawn: Chem.RWMol) -> Chem.Mol | None:
+    """Return a molecule as RDKit perceives it, None if it is none; `drawn` is changed."""
+    try:
+        Chem.SanitizeMol(drawn)
+    except Chem.MolSanitizeException:
+        return None
+    return drawn.GetMol()
+
+
 def alternating_paths(
     mol: Chem.Mol,
     start: int,

@@ -11,7 +11,14 @@ from __future__ import annotations
 
 from rdkit import Chem
 
-from specvae.molecules.alternating_paths import DOUBLE, SINGLE, alternating_paths, shift
+from specvae.molecules.alternating_paths import (
+    DOUBLE,
+    SINGLE,
+    alternating_paths,
+    sanitised,
+    shift,
+    without_aromatic_bonds,
+)
 from specvae.molecules.metals import metals_of
 from specvae.molecules.mobile_hydrogens import ranks_of
 from specvae.molecules.repeated_moves import all_moved
@@ -55,8 +62,7 @@ def _once_moved(mol: Chem.Mol, ranks: list[int]) -> Chem.Mol | None:
     charged = sorted(
         (place for (place,) in mol.GetSubstructMatches(_CHARGED)), key=ranks.__getitem__
     )
-    drawn = Chem.RWMol(mol)
-    Chem.Kekulize(drawn, clearAromaticFlags=True)
+    drawn = without_aromatic_bonds(mol)
     for start in charged:
         # A carbon without its fourth bond takes one; all others have a double bond to give.
         first = SINGLE if drawn.GetAtomWithIdx(start).GetSymbol() == "C" else DOUBLE
@@ -79,11 +85,7 @@ def _moved(mol: Chem.RWMol, path: list[int]) -> Chem.Mol | None:
     shift(moved, path)
     for place, charge in ((path[0], 0), (path[-1], 1)):
         moved.GetAtomWithIdx(place).SetFormalCharge(charge)
-    try:
-        Chem.SanitizeMol(moved)
-    except Chem.MolSanitizeException:
-        return None
-    return moved.GetMol()
+    return sanitised(moved)
 
 
 def _cost(mol: Chem.Mol, place: int, ranks: list[int]) -> _Cost:

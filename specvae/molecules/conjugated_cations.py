@@ -13,7 +13,14 @@ from __future__ import annotations
 
 from rdkit import Chem
 
-from specvae.molecules.alternating_paths import DOUBLE, SINGLE, alternating_paths, shift
+from specvae.molecules.alternating_paths import (
+    DOUBLE,
+    SINGLE,
+    alternating_paths,
+    sanitised,
+    shift,
+    without_aromatic_bonds,
+)
 
 # A nitrogen that bears three heavy atoms and a proton, an iminium ion, and an enol, as that of
 # 4-hydroxybenzoic esters of choline.
@@ -65,8 +72,7 @@ def with_aromatic_charge(mol: Chem.Mol) -> Chem.Mol:
     ]
     if not starts:
         return mol
-    drawn = Chem.RWMol(protonated)
-    Chem.Kekulize(drawn, clearAromaticFlags=True)
+    drawn = without_aromatic_bonds(protonated)
     for start in starts:
         atom = drawn.GetAtomWithIdx(start)
         has_double_bond = atom.GetFormalCharge() == 1 and atom.GetTotalDegree() < 4
@@ -116,8 +122,7 @@ def with_oxides(mol: Chem.Mol) -> Chem.Mol:
     starts = [start for start, _ in mol.GetSubstructMatches(_OXO)]
     if not starts:
         return mol
-    drawn = Chem.RWMol(mol)
-    Chem.Kekulize(drawn, clearAromaticFlags=True)
+    drawn = without_aromatic_bonds(mol)
     for start in starts:
         paths = alternating_paths(drawn, start, DOUBLE, SINGLE, _is_oxide)
         path = next(iter(paths.values()), None)
@@ -135,8 +140,7 @@ def with_azo_groups(mol: Chem.Mol) -> Chem.Mol:
 
     It reads that of 4-phenylazopyridine oxide as ``[N](c1ccccc1)N=C1C=C[N+](=O)C=C1``.
     """
-    drawn = Chem.RWMol(mol)
-    Chem.Kekulize(drawn, clearAromaticFlags=True)
+    drawn = without_aromatic_bonds(mol)
     for (start,) in mol.GetSubstructMatches(_UNPAIRED):
         paths = alternating_paths(drawn, start, SINGLE, DOUBLE, _is_of_oxoammonium)
         path = next(iter(paths.values()), None)
@@ -144,11 +148,8 @@ def with_azo_groups(mol: Chem.Mol) -> Chem.Mol:
             shift(drawn, path)
             drawn.GetAtomWithIdx(start).SetNumRadicalElectrons(0)
             drawn.GetAtomWithIdx(path[-1]).SetFormalCharge(-1)
-    try:
-        Chem.SanitizeMol(drawn)
-    except Chem.MolSanitizeException:
-        return mol
-    return drawn.GetMol()
+    found = sanitised(drawn)
+    return mol if found is None else found
 
 
 def _is_of_oxoammonium(atom: Chem.Atom) -> bool:
@@ -204,9 +205,7 @@ def _moved(mol: Chem.Mol, path: list[int]) -> Chem.Mol | None:
         site = start if start.GetSymbol() == "N" else moved.GetAtomWithIdx(path[2])
     if site.GetSymbol() == "N" and any(map(_bears_oxygen, site.GetNeighbors())):
         return None  # an amide's, as in cytidine
-    try:
-        Chem.SanitizeMol(moved)
-    except Chem.MolSanitizeException:
+    place, found = site.GetIdx(), sanitised(moved)
+    if found is None or found.HasSubstructMatch(_AROMATIC_NH):
         return None
-    is_sound = site.GetIsAromatic() and not moved.HasSubstructMatch(_AROMATIC_NH)
-    return moved.GetMol() if is_sound else None
+    return found if found.GetAtomWithIdx(place).GetIsAromatic() else None

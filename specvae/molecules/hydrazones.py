@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from rdkit import Chem
 
-from specvae.molecules.alternating_paths import DOUBLE, SINGLE, alternating_paths, shift
+from specvae.molecules.alternating_paths import (
+    DOUBLE,
+    SINGLE,
+    alternating_paths,
+    sanitised,
+    shift,
+    without_aromatic_bonds,
+)
 from specvae.molecules.repeated_moves import all_moved
 
 _UNLIKELY = tuple(map(Chem.MolFromSmarts, ("[NX2;R]=[NX2;R]", "c=[#6,#7]")))
@@ -36,15 +43,15 @@ def with_hydrazones(mol: Chem.Mol) -> Chem.Mol:
 
 def _once_moved(mol: Chem.Mol) -> Chem.Mol | None:
     acceptors = {place for (place,) in mol.GetSubstructMatches(_OUT_OF_ORDER)}
-    drawn = Chem.RWMol(mol)
-    Chem.Kekulize(drawn, clearAromaticFlags=True)
+    drawn = without_aromatic_bonds(mol)
+    fewest = _n_unlikely(mol)
     for amine, *_ in mol.GetSubstructMatches(_AMINE):
         paths = alternating_paths(
             drawn, amine, SINGLE, DOUBLE, lambda atom: atom.GetIdx() in acceptors
         )
         for path in paths.values():
             moved = _moved(drawn, path)
-            if moved is not None and _n_unlikely(moved) < _n_unlikely(mol):
+            if moved is not None and _n_unlikely(moved) < fewest:
                 return moved
     return None
 
@@ -57,11 +64,7 @@ def _moved(mol: Chem.RWMol, path: list[int]) -> Chem.Mol | None:
         atom = moved.GetAtomWithIdx(place)
         atom.SetNumExplicitHs(atom.GetTotalNumHs() + change)
         atom.SetNoImplicit(True)
-    try:
-        Chem.SanitizeMol(moved)
-    except Chem.MolSanitizeException:
-        return None
-    return moved.GetMol()
+    return sanitised(moved)
 
 
 def _n_unlikely(mol: Chem.Mol) -> int:

@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 from rdkit import Chem
 
+from specvae.molecules.alternating_paths import without_aromatic_bonds
 from specvae.molecules.binary_form import records_of
 
 _SITES = {7: 3, 8: 2, 16: 2, 34: 2}  # atomic number -> valence
@@ -88,8 +89,7 @@ def place_hydrogens(mol: Chem.Mol, inchi: str = "") -> Chem.Mol:
     """
     if not may_be_elsewhere(mol):
         return mol
-    kekule = Chem.RWMol(mol)
-    Chem.Kekulize(kekule, clearAromaticFlags=True)
+    kekule = without_aromatic_bonds(mol)
     groups = [group for group in _Groups(kekule).find() if group.is_mobile]
     if not groups:
         return mol

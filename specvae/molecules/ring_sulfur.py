@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from rdkit import Chem
 
-from specvae.molecules.alternating_paths import SINGLE, alternating_paths, shift
+from specvae.molecules.alternating_paths import (
+    SINGLE,
+    alternating_paths,
+    sanitised,
+    shift,
+    without_aromatic_bonds,
+)
 
 _TWO_DOUBLE = Chem.MolFromSmarts("[#16X2v4,#34X2v4;R;+0](=*)=*")
 
@@ -43,8 +49,7 @@ def _with_path_shifted(mol: Chem.Mol, sulfur: int, one: int, other: int) -> Chem
 
     Both neighbours lose a double bond. They get another by shifting those of a path between them.
     """
-    drawn = Chem.RWMol(mol)
-    Chem.Kekulize(drawn, clearAromaticFlags=True)
+    drawn = without_aromatic_bonds(mol)
     paths = alternating_paths(drawn, one, SINGLE, SINGLE, lambda atom: atom.GetIdx() == other)
     path = paths.get(other)
     if path is None or sulfur in path:
@@ -52,8 +57,4 @@ def _with_path_shifted(mol: Chem.Mol, sulfur: int, one: int, other: int) -> Chem
     shift(drawn, path)
     for end in (one, other):
         drawn.GetBondBetweenAtoms(sulfur, end).SetBondType(SINGLE)
-    try:
-        Chem.SanitizeMol(drawn)
-    except Chem.MolSanitizeException:
-        return None
-    return drawn.GetMol()
+    return sanitised(drawn)

@@ -256,7 +256,7 @@ def _standard(kind: str, text: str, read: Chem.Mol | None) -> tuple[Chem.Mol, in
     if placed is given:
         return given, n_components, notes
     placed = _read_again(placed, text)
-    if not whole:  # an imine that became an amine may take a charge
+    if not whole and placed.HasSubstructMatch(_CHARGED):  # a new amine may take the charge
         placed = _with_charges_in_place(placed, text)
     return placed, n_components, notes
 
