@@ -177,6 +177,10 @@ def joined(device: torch.device) -> Iterator[Processes]:
         ) from None
     try:
         yield processes
+        # A gloo thread may still hold the last operation's tensors when it is done. If Python ends
+        # before the thread lets go of them, the process is aborted; a barrier holds no tensors.
+        with suppress(RuntimeError):
+            distributed.barrier()
     except RuntimeError as error:
         if not isinstance(error, distributed.DistError) and not _OF_GLOO.search(str(error)):
             raise

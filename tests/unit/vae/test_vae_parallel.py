@@ -227,6 +227,28 @@ def test_a_process_that_is_killed_is_told_by_the_others() -> None:
     assert said[0].count("\n") == 1
 
 
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_processes_leave_together(monkeypatch: pytest.MonkeyPatch, is_gone: bool) -> None:
+    """No operation with tensors is the last one; a partner that is gone does not matter then."""
+    done: list[str] = []
+
+    def barrier() -> None:
+        done.append("barrier")
+        if is_gone:
+            raise RuntimeError("gloo: connection closed by peer")
+
+    monkeypatch.setattr(distributed, "init_process_group", lambda *_: None)
+    monkeypatch.setattr(distributed, "all_reduce", lambda *_: done.append("mean"))
+    monkeypatch.setattr(distributed, "barrier", barrier)
+    monkeypatch.setattr(distributed, "destroy_process_group", lambda: done.append("left"))
+    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", **place}.items():
+        monkeypatch.setenv(name, value)
+    with joined(torch.device("cpu")) as processes:
+        processes.mean(torch.ones(2))
+    assert done == ["mean", "barrier", "left"]
+
+
 def test_other_errors_of_processes_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("init_process_group", "destroy_process_group"):
         monkeypatch.setattr(distributed, name, lambda *_: None)
