@@ -60,13 +60,14 @@ _LISTED = re.compile(
 )
 # Where no unit is stated: on the scale of HCD, in steps of whatever it is, or stages of MSn.
 _OPEN_SCALE = re.compile(r"/|hcd|step", re.IGNORECASE)
-_HIGHEST_ENERGY = 1e6  # eV, or percent
+_HIGHEST_ENERGY = 1e6  # eV
+_HIGHEST_NCE = 1e3  # percent; "sNCE203040" is of three numbers
 
 
-def _mean(numbers: Iterable[str]) -> float | None:
+def _mean(numbers: Iterable[str], highest: float = _HIGHEST_ENERGY) -> float | None:
     values = [float(number) for number in numbers]
     mean = sum(values) / len(values) if values else float("inf")
-    return mean if mean < _HIGHEST_ENERGY else None
+    return mean if mean < highest else None
 
 
 @lru_cache(maxsize=4096)
@@ -99,19 +100,20 @@ def parse_collision_energy(text: str) -> CollisionEnergy:
     has_nce = _NCE_WORDS.search(body) is not None
     if has_ev and has_nce:
         nce = [a or b for a, b in _NCE.findall(body)]
-        return CollisionEnergy(_mean(_EV.findall(body)), _mean(nce), text)
+        return CollisionEnergy(_mean(_EV.findall(body)), _mean(nce, _HIGHEST_NCE), text)
     in_ev, in_nce = (pattern.search(body) for pattern in _EV_AND_NCE)
     if len(numbers) == 2 and in_ev is not None and in_nce is not None:
-        return CollisionEnergy(_mean([in_ev[1]]), _mean([in_nce[1]]), text)
+        return CollisionEnergy(_mean([in_ev[1]]), _mean([in_nce[1]], _HIGHEST_NCE), text)
     leftover = _NUMBERS.sub(" ", _ENERGY_WORDS.sub(" ", body))
     if any(c.isalpha() or c in "=<" for c in leftover):
         return unknown
-    value = _mean(numbers)
     if has_nce:
-        return CollisionEnergy(None, value, text)
+        return CollisionEnergy(None, _mean(numbers, _HIGHEST_NCE), text)
     if _KILO.search(body):
         return CollisionEnergy(_mean(str(1000 * float(n)) for n in numbers), None, text)
-    return unknown if _is_unclear(body, numbers, has_ev) else CollisionEnergy(value, None, text)
+    if _is_unclear(body, numbers, has_ev):
+        return unknown
+    return CollisionEnergy(_mean(numbers), None, text)
 
 
 def _is_unclear(body: str, numbers: Sequence[str], has_ev: bool) -> bool:

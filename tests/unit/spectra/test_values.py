@@ -412,6 +412,7 @@ def test_retention_times(text: str, seconds: float | None) -> None:
         ("35 NCE (1+)", None, 35),
         ("60 eV (Ar)", 60, None),
         ("SNCE 20,30,40", None, 30),
+        ("sNCE203040", None, None),  # three numbers, run together
         ("N(S)CE 20, 30, 40", None, 30),
         ("CE=35;CES=15", 35, None),
         ("CE 35 eV, CES 15 eV", 35, None),
