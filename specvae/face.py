@@ -21,7 +21,6 @@ from specvae.annotation.evidence.odds import logistic
 from specvae.annotation.output.cells import Cell
 from specvae.annotation.output.provenance import provenance
 from specvae.annotation.output.tables import FILE_COLUMN, all_rows
-from specvae.annotation.ranking.advice import tally_lines
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT, RunOptions
 from specvae.annotation.ranking.result import COLUMNS, NUMBERS
@@ -264,7 +263,7 @@ class Model:
             "candidates": name_of_source(candidates) if is_named else "in memory",
             "provenance": made_by,
             "share of lists with their truth": found.share_in_list,
-            "summary": [*run.reading(), *tally_lines(run.tally), *found.lines],
+            "summary": run.told(found).lines,
         }
         return table
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from specvae.annotation.ranking.told import Told
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Choice, Command
@@ -30,7 +31,7 @@ from specvae.cli.ranking import (
     Ranking,
     ranking_options,
     require_ranked,
-    tell_reading,
+    tell,
 )
 from specvae.counting import counted
 from specvae.interruption import telling
@@ -171,7 +172,6 @@ def annotate(
     from specvae.annotation.output.provenance import provenance as made_by
     from specvae.annotation.output.provenance import write_provenance
     from specvae.annotation.output.tables import write_annotations, write_summary
-    from specvae.annotation.ranking.advice import tally_lines
 
     stamps = Stamps((*files, *ranking.files))
     left = unfinished_path(output)
@@ -189,7 +189,7 @@ def annotate(
         found = run.finish(drafts, min_probability)
     names = [name_of_source(file) for file in files]
     of_file = [names[n] for n in found.file_numbers] if _are_several(queries) else None
-    lines = [*tally_lines(run.tally), *found.lines, *stamps.changes()]
+    told = run.told(found) + Told.of_notes(stamps.changes())
     beside = provenance_path(output)
     made: dict[str, Any] = {}
     if beside is not None or report is not None:  # digests of long files take their time
@@ -206,16 +206,14 @@ def annotate(
         with text_output(summary) as stream:
             write_summary(found.results, stream, format_of(summary), of_file)
     if report is not None:
-        _write_report(report, found.results, names, of_file, made, lines)
+        _write_report(report, found.results, names, of_file, made, told)
     write_skips(output, *run.reports)
     if beside is not None:
         outputs = {"table": output, "summary": summary, "report": report}
-        write_provenance(beside, made, outputs, [*run.candidate_lines(), *lines])
+        write_provenance(beside, made, outputs, told.lines)
     if journal_path is not None:
         journal_path.unlink(missing_ok=True)
-    tell_reading(console, run)
-    for line in lines:
-        console.log(line)
+    tell(console, told, beside)
     require_ranked(files, run.tally)
 
 
@@ -374,7 +372,7 @@ def _write_report(
     names: Sequence[str],
     of_file: Sequence[str] | None,
     made: Mapping[str, Any],
-    lines: Sequence[str],
+    told: Told,
 ) -> None:
     from specvae.annotation.output.html import write_report
     from specvae.annotation.output.provenance import described
@@ -385,7 +383,7 @@ def _write_report(
         path,
         title=f"Annotations of {named}",
         provenance=described(made),
-        summary=lines,
+        told=told,
         files=of_file,
     )
 
@@ -422,12 +420,8 @@ def _write_part(
 
 
 def _tell_part(console: Console, run: RankingRun, output: Path | None) -> None:
-    from specvae.annotation.ranking.advice import tally_lines
-
     write_skips(output, *run.reports)
-    tell_reading(console, run)
-    for line in tally_lines(run.tally):
-        console.log(line)
+    tell(console, run.told())
     console.log("one part of a run: specvae merge joins all of them")
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, TextIO, TypeVar, cast
@@ -14,6 +15,8 @@ import click
 
 from specvae.progress import Bars, pace
 from specvae.sources import with_sources
+
+_LEAST_WIDTH = 20
 
 LINE_EVERY = 30.0
 """Shortest time between two lines on a stage if no terminal shows a bar, in s."""
@@ -105,11 +108,32 @@ def echo(text: str) -> None:
     click.echo(escaped(text) if is_terminal else text)
 
 
-class _EscapingFormatter(logging.Formatter):
-    """Escapes control characters, as log lines may hold names from files, and names pipes."""
+class _LineFormatter(logging.Formatter):
+    """Escapes control characters, as log lines may hold names from files, and names pipes.
+
+    On a terminal, long lines are broken between words and go on with an indent.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        return escaped(with_sources(super().format(record)))
+        text = escaped(with_sources(super().format(record)))
+        width = _width_of(sys.stderr)
+        if width is None or record.exc_info:
+            return text
+        return "\n".join(
+            textwrap.fill(
+                line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            )
+            for line in text.split("\n")
+        )
+
+
+def _width_of(stream: TextIO) -> int | None:
+    """Return the width of a terminal in characters, None if a stream is none."""
+    try:
+        width = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+    except (OSError, ValueError):  # no descriptor
+        return None
+    return max(width, _LEAST_WIDTH) if width else None
 
 
 def verbosity(function: Decorated) -> Decorated:
@@ -122,7 +146,7 @@ def verbosity(function: Decorated) -> Decorated:
         elif value:
             level[0] -= 1
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_EscapingFormatter("%(message)s"))
+        handler.setFormatter(_LineFormatter("%(message)s"))
         logger = logging.getLogger("specvae")
         logger.handlers = [handler]
         logger.setLevel({-1: logging.ERROR, 0: logging.INFO}.get(level[0], logging.DEBUG))
@@ -173,6 +197,16 @@ class Console:
         """Write one line at the normal level."""
         self._bars.clear()
         self._logger.info(message)
+
+    @property
+    def is_verbose(self) -> bool:
+        """Whether the user asks for more."""
+        return self._logger.isEnabledFor(logging.DEBUG)
+
+    def debug(self, message: str) -> None:
+        """Write one line with ``--verbose`` only."""
+        self._bars.clear()
+        self._logger.debug(message)
 
     def progress(self, stage: str, done: int, total: int | None = None) -> None:
         """Show the progress of a stage."""

@@ -94,7 +94,7 @@ def demo(output: Path, device: str) -> None:
         "program": annotator.header.program or "unknown",
     }
     table, report = output / "ranked.csv", output / "report.html"
-    summary = [str(run.tally), *found.lines]
+    told = run.told(found)
     with text_output(table) as stream:
         write_annotations(found.results, stream, "csv", provenance=provenance)
     write_report(
@@ -102,11 +102,11 @@ def demo(output: Path, device: str) -> None:
         report,
         title="Annotations of simulated spectra (specvae demo)",
         provenance=described(made),
-        summary=summary,
+        told=told,
     )
     beside = provenance_path(table)
     if beside is not None:
-        write_provenance(beside, made, {"table": table, "report": report}, summary)
+        write_provenance(beside, made, {"table": table, "report": report}, told.lines)
     for line in _told(output, found.results, read_truth(output / "truth.csv")):
         echo(line)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from specvae.annotation.ranking.told import Told
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
 from specvae.cli.help import Command
@@ -27,7 +28,7 @@ from specvae.cli.ranking import (
     Ranking,
     ranking_options,
     require_ranked,
-    tell_reading,
+    tell,
 )
 from specvae.counting import counted
 from specvae.files import sha256_of
@@ -122,7 +123,6 @@ def evaluate(
 
     from specvae.annotation.evaluation.evaluate import evaluate as compare
     from specvae.annotation.library.compounds import read_truth
-    from specvae.annotation.ranking.advice import tally_lines
     from specvae.report import ReadReport
 
     console = Console()
@@ -135,12 +135,8 @@ def evaluate(
         run.annotator, run.outcomes(queries), answers, options.in_list, options.known
     )
     _require_evaluated(evaluation, queries, truth, run.queries)
-    tell_reading(console, run)
-    for note, n in of_truth.notes.most_common():
-        console.log(f"truth: {note} ({n:,})")
-    notes = _notes(run.annotator, evaluation)
-    for line in (*tally_lines(run.tally), *notes, *stamps.changes()):
-        console.log(line)
+    told = run.told() + _told(run.annotator, evaluation, of_truth)
+    tell(console, told + Told.of_notes(stamps.changes()))
     figures = {
         **evaluation.figures(seed),
         "seed": seed,
@@ -280,11 +276,18 @@ def _table(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _notes(annotator: Annotator, evaluation: Evaluation) -> Iterator[str]:
-    """Yield notes that a reader of the figures needs."""
-    if evaluation.probabilities is not None:
-        yield f"probabilities: {annotator.calibration_source}"
-    yield from evaluation.run_lines
+def _told(annotator: Annotator, evaluation: Evaluation, of_truth: ReadReport) -> Told:
+    """Return what a reader of the figures needs."""
+    source = () if evaluation.probabilities is None else (annotator.calibration_source,)
+    return Told(
+        tuple(f"truth: {note} ({n:,})" for note, n in of_truth.notes.most_common()),
+        tuple(f"probabilities: {text}" for text in source),
+        details=evaluation.run_lines,
+    ) + Told.of_notes(_notes(evaluation))
+
+
+def _notes(evaluation: Evaluation) -> Iterator[str]:
+    """Yield notes and warnings on the figures."""
     for one, several, names in (
         ("query has no row in the truth file", "queries have no row in the truth file",
          evaluation.unknown_queries),

@@ -17,7 +17,7 @@ from specvae.cli.outputs import (
     require_paths,
     text_output,
 )
-from specvae.cli.ranking import require_ranked
+from specvae.cli.ranking import require_ranked, tell
 
 
 @click.command(cls=Command)
@@ -50,12 +50,12 @@ def merge(parts: tuple[Path, ...], output: Path | None, output_format: str | Non
     from specvae.annotation.output.parts import read_parts
     from specvae.annotation.output.provenance import provenance_of_parts, write_provenance
     from specvae.annotation.output.tables import write_annotations
-    from specvae.annotation.ranking.advice import tally_lines
+    from specvae.annotation.ranking.advice import told_of
     from specvae.annotation.ranking.run import finish
     from specvae.annotation.ranking.tally import Tally
 
     header, drafts = read_parts(parts)
-    run, tally = header.run, Tally(ppm=header.run["ppm"])
+    run, tally = header.run, Tally(ppm=header.run["ppm"], states_adduct=True)
     found = finish(
         tally.counting(drafts),
         header.scoring,
@@ -66,10 +66,8 @@ def merge(parts: tuple[Path, ...], output: Path | None, output_format: str | Non
     )
     with text_output(output) as stream:
         write_annotations(found.results, stream, chosen, provenance=header.provenance)
-    lines = [*tally_lines(tally), *found.lines]
+    told = told_of(tally) + found.told
     if (beside := provenance_path(output)) is not None:
-        write_provenance(beside, provenance_of_parts(parts, run), {"table": output}, lines)
-    console = Console()
-    for line in lines:
-        console.log(line)
+        write_provenance(beside, provenance_of_parts(parts, run), {"table": output}, told.lines)
+    tell(Console(), told, beside)
     require_ranked(parts[0], tally)

@@ -40,6 +40,7 @@ from specvae.sources import is_pool
 if TYPE_CHECKING:
     from specvae.annotation.ranking.run import RankingRun
     from specvae.annotation.ranking.tally import Tally
+    from specvae.annotation.ranking.told import Told
     from specvae.cli.console import Console
 
 
@@ -194,10 +195,15 @@ def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
     )(gathered)
 
 
-def tell_reading(console: Console, run: RankingRun) -> None:
-    """Log how many records of each file were read, and why others were not."""
-    for line in run.reading():
+def tell(console: Console, told: Told, kept_in: Path | None = None) -> None:
+    """Log what a run says; its details with ``--verbose`` only, as `kept_in` has them too."""
+    for line in told.shown():
         console.log(line)
+    for line in told.details:
+        console.debug(line)
+    if told.details and not console.is_verbose:
+        where = "--verbose" if kept_in is None else f"--verbose, or in {kept_in}"
+        console.log(f"more on the probabilities: {where}")
 
 
 def require_ranked(queries: Path | Sequence[Path], tally: Tally) -> None:

@@ -19,11 +19,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+import h11
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -38,7 +40,6 @@ from specvae.annotation.output.html import write_report
 from specvae.annotation.output.provenance import described
 from specvae.annotation.output.provenance import provenance as made_by
 from specvae.annotation.output.tables import write_annotations, write_summary
-from specvae.annotation.ranking.advice import tally_lines
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.result import QueryResult
@@ -248,10 +249,8 @@ class JobRunner:
         of_file = [names[n] for n in found.file_numbers] if len(names) > 1 else None
         results = [_named(result) for result in found.results]
         made = self._made(job, options, top, least)
-        job.lines = [
-            self._without_paths(line, job)
-            for line in (*run.reading(), *tally_lines(run.tally), *found.lines)
-        ]
+        told = run.told(found).each(partial(self._without_paths, job=job))
+        job.lines = list(told.shown())
         digest = made["inputs"]["model"]["weights_sha256"]
         shown = {"candidates": job.candidates.name, "model digest": digest}
         for table in TABLES:
@@ -266,7 +265,7 @@ class JobRunner:
             job.folder / "report.html",
             title=f"Annotations of {names[0] if len(names) == 1 else f'{len(names)} files'}",
             provenance=described(made),
-            summary=job.lines,
+            told=told,
             files=of_file,
         )
         with atomic_text(job.folder / "provenance.json") as stream:
@@ -397,12 +396,30 @@ async def _keep_interrupts() -> None:
         await asyncio.sleep(_INTERRUPTS_EVERY)
 
 
+def _told_in_a_line(record: logging.LogRecord) -> bool:
+    """Shorten what uvicorn logs of a client that breaks HTTP, whose request has no answer.
+
+    A body in chunks may end in something else. uvicorn then refuses it, and fails again where the
+    request is answered, too.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, h11.LocalProtocolError):
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.msg, record.args = f"a request could not be answered: {error}", None
+        record.exc_info = record.exc_text = None
+    return True
+
+
 class Server(uvicorn.Server):
     """A server whose end is not cut short by a second Ctrl-C.
 
     The jobs are stopped then. A thread that went on with one while Python ends may hold what Python
     waits for, for ever.
     """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        logging.getLogger("uvicorn.error").addFilter(_told_in_a_line)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End the server."""

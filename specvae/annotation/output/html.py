@@ -32,6 +32,7 @@ from specvae.annotation.ranking.result import (
     is_left_out,
 )
 from specvae.annotation.ranking.run import MOST_EXPLAINED
+from specvae.annotation.ranking.told import Told
 from specvae.counting import counted
 from specvae.files import atomic_text
 
@@ -52,7 +53,7 @@ def write_report(
     *,
     title: str,
     provenance: Mapping[str, str],
-    summary: Sequence[str] = (),
+    told: Told | None = None,
     files: Sequence[str] | None = None,
 ) -> None:
     """Write the report; it needs no network and no other file to be read.
@@ -67,8 +68,8 @@ def write_report(
         Heading of the report.
     provenance
         What made the result (digests, options, versions), listed at the end.
-    summary
-        Lines on all queries together: why some are not ranked, and what the probabilities promise.
+    told
+        What the run says of all queries together.
     files
         The file that each query is of; None if all are of one.
     """
@@ -79,7 +80,7 @@ def write_report(
         style=_page_file("report.css"),
         script=_page_file("report.js"),
         facts=_totals(results),
-        summary=summary,
+        told=told or Told(),
         unranked=_causes(results),
         selections=_selections(results),
         is_calibrated=bool(len(best_probabilities(results))),

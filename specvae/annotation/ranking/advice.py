@@ -9,6 +9,7 @@ from statistics import median
 from specvae.annotation.library.query import AVERAGE, ISOTOPE
 from specvae.annotation.ranking.result import Cause, quoted
 from specvae.annotation.ranking.tally import Tally
+from specvae.annotation.ranking.told import Told
 from specvae.counting import counted
 from specvae.molecules.query_ids import changed_by_spreadsheet
 
@@ -17,14 +18,15 @@ _SPREAD_PPM = 5.0  # of errors that have one cause
 _FEWEST_ERRORS = 3
 _FEWEST_REPEATS = 10  # of a precursor m/z in a run
 _LONGER_THAN_A_PEAK = 120.0  # s
+_FEWEST_TAKEN = 10
+_MUCH = 0.1  # of the ranked queries
 _ROUGH_SHARE = 0.25  # of m/z of three decimals a tenth end with 0
 
 
-def tally_lines(tally: Tally) -> list[str]:
+def told_of(tally: Tally) -> Told:
     """Return how many queries were ranked, why the others were not, and what would help."""
-    lines = [str(tally)]
-    lines += [f"{remark}: {n:,} of the ranked" for remark, n in tally.remarks.most_common()]
-    return [*lines, *advice_on(tally)]
+    remarks = (f"{remark}: {n:,} of the ranked" for remark, n in tally.remarks.most_common())
+    return Told(found=(str(tally), *remarks), advice=tuple(advice_on(tally)))
 
 
 def advice_on(tally: Tally) -> list[str]:
@@ -34,10 +36,9 @@ def advice_on(tally: Tally) -> list[str]:
         query_id, compound, cosine = tally.absent
         whose = "its" if tally.n_absent == 1 else "their"
         lines.append(
-            f"{_queries(tally.n_absent)} clearly like a compound of the library whose ion has "
-            f"{whose} m/z and which is not among {whose} candidates, as {whose} status says: "
-            f"such as {quoted(query_id)}, like "
-            f"{quoted(compound)} (cosine {cosine:.2f}): candidates may lack the right one"
+            f"{_queries(tally.n_absent)} clearly like a compound of the library that is not among "
+            f"{whose} candidates, as {whose} status says: such as {quoted(query_id)}, like "
+            f"{quoted(compound)} (cosine {cosine:.2f})"
         )
     lines += _advice_on_errors(tally)
     lines += _advice_on_windows(tally)
@@ -51,12 +52,7 @@ def advice_on(tally: Tally) -> list[str]:
     if tally.nearest_ppm:
         lines.append(_advice_on_masses(tally))
         lines += _advice_on_species(tally)
-    if tally.n_assumed:
-        one = tally.n_assumed == 1
-        lines.append(
-            f"{tally.n_assumed:,} of these {'states' if one else 'state'} no adduct: "
-            "--try-adducts common ranks candidates of several"
-        )
+    lines += _advice_on_adducts(tally)
     if tally.unlisted and tally.listed_ids:
         called = _quoted(islice(dict.fromkeys(tally.unlisted), 3))
         lines.append(
@@ -75,6 +71,22 @@ def advice_on(tally: Tally) -> list[str]:
             "the file, or leave it out there and use --assume-adduct"
         )
     return lines
+
+
+def _advice_on_adducts(tally: Tally) -> list[str]:
+    """Return advice where queries state no adduct, of which one was taken."""
+    if tally.n_assumed:
+        state = "states" if tally.n_assumed == 1 else "state"
+        found = f"{tally.n_assumed:,} of these {state} no adduct"
+    elif (
+        tally.n_taken >= max(_FEWEST_TAKEN, _MUCH * tally.n_ranked)
+        and not tally.states_adduct
+        and not tally.listed_ids
+    ):
+        found = f"{tally.n_taken:,} of the ranked queries state no adduct"
+    else:
+        return []
+    return [f"{found}: --try-adducts common ranks candidates of several"]
 
 
 def _advice_on_errors(tally: Tally) -> list[str]:

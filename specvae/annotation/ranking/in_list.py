@@ -20,6 +20,7 @@ from specvae.annotation.ranking.result import (
     Refusal,
     Unranked,
 )
+from specvae.annotation.ranking.told import Told
 from specvae.counting import counted
 
 FEW_QUERIES = 100
@@ -146,7 +147,7 @@ def summary_lines(
     is_estimated: bool,
     least: float | None,
     known: float | None = None,
-) -> list[str]:
+) -> Told:
     """Return a summary of the probabilities of all queries, as lines for the user.
 
     Parameters
@@ -168,11 +169,11 @@ def summary_lines(
         origin = f"estimated from {counted(n, 'queries')}; 95% interval {low:.0%} to {high:.0%}"
         doubt = _doubts(model, results, known)
     thresholds = [0.0] if least is None else [0.0, least]
-    return [
-        f"lists that hold the truth: {share:.1%} ({origin})",
-        *doubt,
-        *(describe_selection(selection_at(p, threshold)) for threshold in thresholds),
-    ]
+    return Told(
+        found=tuple(describe_selection(selection_at(p, threshold)) for threshold in thresholds),
+        advice=tuple(doubt),
+        details=(f"lists that hold the right structure: {share:.1%} ({origin})",),
+    )
 
 
 def _doubts(
@@ -196,16 +197,13 @@ def _doubts(
     if n_empty > _MANY_EMPTY * n_asked:
         one = n_empty == 1
         none = f"{'has' if one else 'have'} no candidate of {'its' if one else 'their'} mass"
-        reasons.append(
-            f"{n_empty:,} of {counted(n_asked, 'queries')} {none}, so that others may lack the "
-            "right one too"
-        )
+        reasons.append(f"{n_empty:,} of {counted(n_asked, 'queries')} {none}")
     if not reasons:
         return []
     line = (
         f"probabilities lean on the assumption that {model.default_share:.0%} of lists hold the "
-        f"truth, as these queries hardly show it: {', and '.join(reasons)}; if you know the share "
-        "better, state it, such as --in-list 0.5"
+        f"right structure, as {', and '.join(reasons)}: if you know the share, state it, such as "
+        "--in-list 0.5"
     )
     return [line]
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
+from operator import or_
 from pathlib import Path
 
 from specvae.annotation.library.query import Query
+from specvae.annotation.ranking.merging import group_by
 from specvae.annotation.ranking.result import Unranked
 from specvae.counting import counted
 from specvae.spectra.adducts import Adduct
@@ -58,28 +62,65 @@ def note_on_assumed_adduct(
     )
 
 
-def note_on_features(field: str | None, groups: Sequence[Sequence[Query | Unranked]]) -> str:
-    """Return a note on spectra of one feature: those that agree in a field, by default FEATURE_ID.
-
-    It is "" if no field is given and no feature has several spectra.
-    """
+def note_on_features(field: str, groups: Sequence[Sequence[Query | Unranked]]) -> str:
+    """Return a note on spectra that are merged, as they agree in a field."""
     queries = [one for group in groups for one in group if isinstance(one, Query)]
-    if (
-        field is not None
-        and queries
-        and not any(stated(query.spectrum, field) for query in queries)
-    ):
+    if queries and not any(stated(query.spectrum, field) for query in queries):
         return f"note: no query states {field!r} (--merge-by), so that none are of one feature"
     several = [group for group in groups if len(group) > 1]
-    n_spectra = sum(map(len, several))
-    if field is None and several:
-        return (
-            f"note: features (FEATURE_ID) with several spectra: {len(several):,}, of {n_spectra:,} "
-            "spectra; --merge-by FEATURE_ID gives one answer for each feature"
-        )
-    if field is None:
-        return ""
     if not several:
         return f"no two spectra are of one feature (by {field}): each has an answer of its own"
-    spectra = counted(n_spectra, "spectra")
+    spectra = counted(sum(map(len, several)), "spectra")
     return f"features with several spectra (by {field}): {len(several):,}, of {spectra}"
+
+
+_FEATURE_FIELDS = ("FEATURE_ID", "FEATURE", "ROW_ID", "PEAKID", "SCANS")
+"""Fields in which programs say of which feature a spectrum is."""
+_OF_ONE_PEAK = 30.0  # s
+
+
+def note_on_unmerged(files: Sequence[Sequence[Query | Unranked]], ppm: float) -> str:
+    """Return a note on spectra that seem to be of one feature and are not merged, "" if none do.
+
+    They agree in a field that names features; or else most of a run follow another spectrum of
+    their precursor m/z, within `ppm`.
+
+    Parameters
+    ----------
+    files
+        The records of each file.
+    ppm
+        Largest difference of precursor m/z of one feature.
+    """
+    for field in _FEATURE_FIELDS:
+        groups = [group for records in files for group in group_by(records, field, ppm)]
+        several = [len(group) for group in groups if len(group) > 1]
+        if several:
+            return (
+                f"note: features ({field}) with several spectra: {len(several):,}, of "
+                f"{sum(several):,} spectra; --merge-by {field} gives one answer for each feature"
+            )
+    n_spectra = sum(map(len, files))
+    n_again = sum(_n_of_one_peak(records, ppm) for records in files)
+    if 2 * n_again <= n_spectra:
+        return ""
+    return (
+        f"note: {n_again:,} of {n_spectra:,} spectra have the precursor m/z of another within "
+        f"{_OF_ONE_PEAK:.0f} s: MZmine and MS-DIAL export features, of which --merge-by "
+        "FEATURE_ID gives one answer each"
+    )
+
+
+def _n_of_one_peak(records: Sequence[Query | Unranked], ppm: float) -> int:
+    """Return of how many spectra the next one of their m/z follows soon, or the last did."""
+    times: dict[int, list[float]] = {}
+    for query in records:
+        if isinstance(query, Query) and query.precursor_mz and query.spectrum.retention_time:
+            place = int(math.log(query.precursor_mz) / math.log1p(ppm * 1e-6))
+            times.setdefault(place, []).append(query.spectrum.retention_time)
+    n = 0
+    for of_mz in times.values():
+        of_mz.sort()
+        is_soon = [b - a <= _OF_ONE_PEAK for a, b in pairwise(of_mz)]
+        n += sum(map(or_, [False, *is_soon], [*is_soon, False]))
+    return n

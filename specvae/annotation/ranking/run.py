@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Protocol, TypeGuard, cast
 from specvae.annotation.evidence.own_spectra import StatedShares
 from specvae.annotation.library.compounds import unread_exclusions
 from specvae.annotation.library.query import Assumptions, Query
+from specvae.annotation.ranking.advice import told_of
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource, require_candidates
 from specvae.annotation.ranking.counts import Counts
@@ -34,6 +35,7 @@ from specvae.annotation.ranking.query_notes import (
     note_on_features,
     note_on_queries_in_library,
     note_on_shared_names,
+    note_on_unmerged,
 )
 from specvae.annotation.ranking.rank import rank_spectra
 from specvae.annotation.ranking.restriction import Restriction
@@ -41,6 +43,7 @@ from specvae.annotation.ranking.result import Answer, QueryResult, Ranked, Unran
 from specvae.annotation.ranking.run_library import with_library
 from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.annotation.ranking.tally import Tally
+from specvae.annotation.ranking.told import Told
 from specvae.molecules.workers import kept_processes
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
@@ -95,15 +98,15 @@ class Results:
         One for each record, in their order.
     share_in_list
         Share of lists that hold their truth, as estimated or given; None if no probabilities are.
-    lines
-        A summary of the probabilities of all queries, as lines for the user.
+    told
+        What the probabilities of all queries promise, for the user.
     file_numbers
         For each result the number of its file, from 0; empty if that is not known.
     """
 
     results: list[QueryResult]
     share_in_list: float | None = None
-    lines: tuple[str, ...] = ()
+    told: Told = field(default_factory=Told)
     file_numbers: tuple[int, ...] = ()
 
 
@@ -157,7 +160,9 @@ class RankingRun:
         self.queries = ReadReport(strict=options.strict)
         self.candidates = ReadReport(strict=options.strict)
         self.library = ReadReport(strict=options.strict)
-        self.tally = Tally(ppm=options.ppm)
+        self.tally = Tally(
+            ppm=options.ppm, states_adduct=bool(options.assume_adduct or options.try_adducts)
+        )
         self.query_notes: tuple[str, ...] = ()
         self._progress = progress or Silence()
         self.annotator, self.notes = with_library(
@@ -198,23 +203,23 @@ class RankingRun:
         """What was read of the files of each kind, and what was skipped."""
         return self.queries, self.candidates, self.library, self.exclusions
 
-    def reading(self) -> list[str]:
-        """Return how many records of each file were read, and why others were not, as lines."""
-        lines = [*self.notes, *self.query_notes, *self.candidate_lines()]
-        if self.queries.n_read or self.queries.skips:  # of a file, not at hand
-            lines.insert(len(self.notes), f"queries: {self.queries.summary()}")
-        if self.options.library and (self.library.n_read or self.library.skips):
-            lines.insert(0, f"library: {self.library.summary()}")
-        return lines
+    def told(self, found: Results | None = None) -> Told:
+        """Return what the run says: on the files that it read, and on what it found in them.
 
-    def candidate_lines(self) -> list[str]:
-        """Return a line on the candidates if some were skipped or have a note, else none.
-
-        It says how many rows of a long table were not parsed because no query has their mass.
+        Of a long table of candidates, it says how many rows were not parsed because no query has
+        their mass.
         """
-        if not self.candidates.skips and not self.candidates.notes:
-            return []
-        return [f"candidates: {self.candidates.summary('candidates')}"]
+        lines = []
+        if self.options.library and (self.library.n_read or self.library.skips):
+            lines.append(f"library: {self.library.summary()}")
+        lines += self.notes
+        if self.queries.n_read or self.queries.skips:  # of a file, not at hand
+            lines.append(f"queries: {self.queries.summary()}")
+        lines += self.query_notes
+        if self.candidates.skips or self.candidates.notes:
+            lines.append(f"candidates: {self.candidates.summary('candidates')}")
+        told = Told.of_notes(lines) + told_of(self.tally)
+        return told if found is None else told + found.told
 
     def outcomes(self, spectra: Sources) -> Iterator[Ranked | Unranked]:
         """Yield the outcome of each query of the files, or of each spectrum, in their order.
@@ -274,16 +279,18 @@ class RankingRun:
         """Return the queries as they are ranked together, and their numbers: see `RunInputs`."""
         all_groups: list[list[Query | Unranked]] = []
         numbers: list[tuple[int, int]] = []
-        by_fields: list[list[Query | Unranked]] = []
+        files: list[list[list[Query | Unranked]]] = []
         for number, queries in enumerate(sources):
-            groups, by_field = self._grouped(queries)
+            files.append(groups := self._grouped(queries))
             all_groups += groups
             numbers += ((number, feature) for feature in range(len(groups)))
-            by_fields += by_field
+        merge_by, ppm = self.options.merge_by, self.options.ppm
         notes = (
             *(note_on_queries_in_library(path) for path in sources if self._is_in_library(path)),
-            note_on_assumed_adduct(self._assumed, by_fields),
-            note_on_features(self.options.merge_by, by_fields),
+            note_on_assumed_adduct(self._assumed, all_groups),
+            note_on_unmerged([list(chain.from_iterable(groups)) for groups in files], ppm)
+            if merge_by is None
+            else note_on_features(merge_by, all_groups),
         )
         self.query_notes = tuple(filter(None, notes))
         return all_groups, numbers
@@ -293,19 +300,16 @@ class RankingRun:
             path.exists() and path.samefile(queries) for path in self.options.library
         )
 
-    def _grouped(
-        self, queries: Path | Iterable[Spectrum]
-    ) -> tuple[list[list[Query | Unranked]], list[list[Query | Unranked]]]:
-        """Return the queries of a file grouped as they are ranked, and grouped by their feature."""
+    def _grouped(self, queries: Path | Iterable[Spectrum]) -> list[list[Query | Unranked]]:
+        """Return the queries of a file, those together that get one answer."""
         records: list[Query | Unranked]
         if isinstance(queries, Path):
             records = read_queries(queries, self.queries, self._assign_ion)
         else:
             records = [self._assign_ion(spectrum) for spectrum in queries]
-        options = self.options
-        by_field = group_by(records, options.merge_by or "FEATURE_ID", options.ppm)
-        alone: list[list[Query | Unranked]] = [[record] for record in records]
-        return (alone if options.merge_by is None else by_field), by_field
+        if self.options.merge_by is None:
+            return [[record] for record in records]
+        return group_by(records, self.options.merge_by, self.options.ppm)
 
     def _ranked(
         self,
@@ -457,19 +461,23 @@ def finish(
         d.answer(scoring, of_run, annotator) if isinstance(d, Draft) else d for d in drafts
     ]
     model = scoring.probability
-    added = of_run.summaries()
+    told = Told(details=tuple(of_run.summaries()))
     if model is None or not any(isinstance(result, Answer) for result in results):
-        return Results(results, lines=tuple(added))
+        return Results(results, told=told)
     results, share = final_probabilities(model, results, in_list)
     share_known = None if scoring.weights is None else of_run.known.known
-    lines = summary_lines(model, results, share, in_list is None, least, share_known)
+    source = Told(found=(f"probabilities: {calibration_source}",))
+    told = source + summary_lines(model, results, share, in_list is None, least, share_known) + told
     estimated: dict[str, tuple[float, ...]] = {} if in_list is not None else {"--in-list": (share,)}
     if known is None and scoring.weights is not None:
         estimated["--known"] = of_run.known
-    lines += added
-    lines += dependence_lines(
-        estimated, timed=of_run.line is not None, weighed=of_run.mass_error is not None
+    told += Told(
+        details=tuple(
+            dependence_lines(
+                estimated, timed=of_run.line is not None, weighed=of_run.mass_error is not None
+            )
+        )
     )
     if least is not None:
         results = [keep_probable(result, least) for result in results]
-    return Results(results, share, (f"probabilities: {calibration_source}", *lines))
+    return Results(results, share, told)

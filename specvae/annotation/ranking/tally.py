@@ -42,6 +42,8 @@ class Tally:
         For each query without candidates of its mass, how far the nearest candidate is.
     n_assumed
         Queries without candidates of their mass whose adduct was assumed, as they state none.
+    n_taken
+        Ranked queries by mass whose adduct was assumed likewise.
     n_coarse
         Queries without candidates of their mass whose precursor m/z is as coarse as their peaks.
     unlisted
@@ -73,6 +75,8 @@ class Tally:
         m/z minus that of the compound's ion, if that is near, in ppm of the latter.
     ppm
         Within how many of a query's mass candidates were looked for; None if that is not known.
+    states_adduct
+        Whether the user says what queries without an adduct are, or may be.
     """
 
     n_queries: int = 0
@@ -82,6 +86,7 @@ class Tally:
     remarks: Counter[str] = field(default_factory=Counter)
     nearest_ppm: list[float] = field(default_factory=list)
     n_assumed: int = 0
+    n_taken: int = 0
     n_coarse: int = 0
     unlisted: list[str] = field(default_factory=list)
     listed_ids: tuple[str, ...] = ()
@@ -99,6 +104,7 @@ class Tally:
     absent: tuple[str, str, float] | None = None
     errors_ppm: list[float] = field(default_factory=list)
     ppm: float | None = None
+    states_adduct: bool = False
 
     def counting(self, outcomes: Iterable[Counted]) -> Iterator[Counted]:
         """Yield the outcomes as they come, each counted."""
@@ -112,6 +118,7 @@ class Tally:
                 self.n_coarse += is_by_mass and _is_coarse(outcome.query)
             else:
                 self.n_ranked += 1
+                self.n_taken += _is_of_one_of_several(outcome.query)
                 self.remarks.update(map(remark_kind, outcome.query.assumed))
                 self._count_absent(outcome.query, outcome.analogues)
                 self._count_error(outcome.query, outcome.analogues)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from specvae.cli import console
 from specvae.cli.console import LINE_EVERY, Console, echo, escaped, escaped_line
 from specvae.cli.outputs import text_output
 from specvae.progress import pace
@@ -184,3 +186,13 @@ def test_closed_streams(tmp_path: Path) -> None:
     failed, said = code(">&-")
     assert failed == 1
     assert said == "specvae: stdout: Bad file descriptor\n"
+
+
+def test_long_lines_are_broken_between_words_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    formatter = console._LineFormatter("%(message)s")
+    record = logging.LogRecord("specvae", logging.INFO, "", 0, "one two --three-four 55", (), None)
+    assert formatter.format(record) == "one two --three-four 55"
+    monkeypatch.setattr(console, "_width_of", lambda _: 12)
+    assert formatter.format(record) == "one two\n  --three-four\n  55"

@@ -127,6 +127,23 @@ def test_several_adducts_can_be_tried(client: TestClient, tmp_path: Path) -> Non
     assert (row["rank"], row["adduct"]) == ("1", "[M+Na]+")
 
 
+def test_the_page_offers_what_the_lines_of_a_job_advise(client: TestClient, tmp_path: Path) -> None:
+    """One answer for the spectra of a feature could only be had from the terminal."""
+    page = client.get("/").text
+    for field, value in (("merge_by", "FEATURE_ID"), ("try_adducts", "common")):
+        assert f'type="checkbox" name="{field}" value="{value}"' in page
+    (tmp_path / "q.mgf").write_text(
+        "BEGIN IONS\nFEATURE_ID=q\nPEPMASS=217.0696\nIONMODE=positive\n110.07 5\nEND IONS\n" * 2
+    )
+    (tmp_path / "c.csv").write_text("smiles\nCn1c(=O)c2c(ncn2C)n(C)c1=O\n")
+    for fields in ({}, {"try_adducts": "common", "merge_by": "FEATURE_ID"}):
+        job = submit(client, tmp_path, **fields).json()["job"]
+        said = " ".join(finished(client, job)["lines"])
+        assert ("--merge-by FEATURE_ID gives one answer" in said) == (not fields)
+        rows = list(csv.DictReader(io.StringIO(client.get(f"/api/jobs/{job}/ranked.csv").text)))
+        assert len(rows) == (1 if fields else 2)
+
+
 def test_all_candidates_and_files_of_one_name_have_the_same_result_each_time(
     client: TestClient, folder: Path
 ) -> None:
@@ -394,6 +411,40 @@ def test_a_port_that_another_has_is_told_and_its_page_is_not(folder: Path) -> No
         done = run_specvae("serve", "--model", folder / "m.safetensors", "--port", port, code=1)
     assert done.stdout == ""
     assert f"--host 127.0.0.1 --port {port}: cannot be listened at (Address already" in done.stderr
+
+
+def test_a_broken_body_is_refused_without_a_traceback(folder: Path, tmp_path: Path) -> None:
+    """One more byte in a chunk than it states: answered twice, which uvicorn refuses."""
+    head = (
+        "POST /api/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+    )
+    arguments = ["serve", "--model", str(folder / "m.safetensors"), "--port", "0"]
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "specvae", *arguments],
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        port = int(process.stdout.readline().strip().rstrip("/").rpartition(":")[2])
+        try:
+            for body in ("5\r\nabcdefgh\r\n0\r\n\r\n", "no number\r\n", "5\r\nabc"):
+                with socket.create_connection(("127.0.0.1", port), timeout=60.0) as client:
+                    client.sendall((head + body).encode())
+                    client.shutdown(socket.SHUT_WR)
+                    assert client.recv(1000).startswith(b"HTTP/1.1 400 ")
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as page:
+                assert page.status == 200
+        finally:
+            process.terminate()
+    said = (tmp_path / "log").read_text()
+    assert "Invalid HTTP request received" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

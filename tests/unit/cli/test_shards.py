@@ -91,7 +91,7 @@ def test_parts_have_the_retention_times_and_mass_errors_of_one_run(
     monkeypatch.setattr(mass_error, "FEWEST_QUERIES", 3)
     whole = run("whole.csv", *options)
     parts = [str(run(f"part-{i}.jsonl", "--shard", f"{i}/3", *options)) for i in (1, 2, 3)]
-    done = CliRunner().invoke(merge, [*parts, "-o", str(tmp_path / "all.csv")])
+    done = CliRunner().invoke(merge, [*parts, "-o", str(tmp_path / "all.csv"), "--verbose"])
     assert done.exception is None, done.output
     assert (tmp_path / "all.csv").read_bytes() == whole.read_bytes()
     with whole.open(encoding="utf-8", newline="") as stream:
@@ -111,7 +111,9 @@ def test_merging_says_what_one_run_says(run: Callable[..., Path], tmp_path: Path
         "9 of 12 queries ranked; not ranked: no candidates within 10 ppm (2), unreadable record (1)"
         in done.stderr
     )
-    assert "lists that hold the truth" in done.stderr
+    made = (tmp_path / "all.csv.json").read_text(encoding="utf-8")
+    assert "lists that hold the right structure" in made
+    assert f"more on the probabilities: --verbose, or in {tmp_path / 'all.csv.json'}" in done.stderr
 
 
 def test_parts_that_are_not_one_run_are_refused(run: Callable[..., Path], tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from specvae.annotation.ranking.result import (
     Answer,
     QueryResult,
 )
+from specvae.annotation.ranking.told import Told
 from specvae.molecules.molecule import Molecule
 from specvae.spectra.adducts import parse_adduct
 
@@ -406,12 +407,15 @@ def test_causes_of_not_being_ranked_are_counted(tmp_path: Path) -> None:
 
 def test_what_is_known_of_all_queries_is_said_at_the_top(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    lines = ["1 of 2 queries ranked; 1 no <precursor> m/z", "probabilities: by another model's"]
-    write_report([result()], path, title="t", provenance={"date": "today"}, summary=lines)
+    told = Told(
+        ("1 record <skipped>",), ("1 of 2 ranked",), ("try --ppm 20",), ("errors of m/z: none",)
+    )
+    write_report([result()], path, title="t", provenance={"date": "today"}, told=told)
     page = Page(path.read_text(encoding="utf-8"))
-    for line in lines:
-        assert line in page.text
-    assert page.text.index(lines[0]) < page.text.index("Overview") < page.text.index("today")
+    # What asks for something comes first.
+    places = [page.text.index(text) for text in (*told.advice, *told.found, *told.read)]
+    places += [page.text.index(text) for text in (*told.details, "Overview", "today")]
+    assert places == sorted(places)
 
 
 def test_scores_are_said_to_be_no_probabilities_until_they_are_calibrated(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from specvae.annotation.evidence.items import PeakEvidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.output.html import write_report
 from specvae.annotation.ranking.result import Answer, QueryResult
+from specvae.annotation.ranking.told import Told
 
 pytestmark = needs_chromium
 
@@ -49,7 +50,8 @@ def opened(
     browser: Browser, tmp_path: Path, results: Sequence[QueryResult], *size: int, at: str = ""
 ) -> Page:
     path = tmp_path / "report.html"
-    write_report(results, path, title="Some <queries>", provenance={"date": "today"}, summary=["s"])
+    made = {"date": "today"}
+    write_report(results, path, title="Some <queries>", provenance=made, told=Told(advice=("s",)))
     return browser.open(path.as_uri() + at, *size)
 
 

@@ -78,9 +78,9 @@ def test_a_list_by_a_rounded_mass_mostly_lacks_its_truth() -> None:
     held = np.exp(5.0) * 0.02 * share / (1.0 - 0.02 * share)
     expected = held / (1.0 + held)
     assert probabilities(beside[0]) == pytest.approx([0.6 * expected, 0.4 * expected])
-    first, doubt, *_ = summary_lines(MODEL, [*beside, *[rough] * 100], same, True, None)
-    assert "(estimated from 30 queries; " in first
-    assert "fewer than 100 queries are ranked by an accurate precursor m/z, " in doubt
+    told = summary_lines(MODEL, [*beside, *[rough] * 100], same, True, None)
+    assert "(estimated from 30 queries; " in told.details[0]
+    assert "fewer than 100 queries are ranked by an accurate precursor m/z, " in told.advice[0]
     # All of a run alone: the default share.
     assert final_probabilities(MODEL, [rough], None)[1] == pytest.approx(MODEL.default_share)
 
@@ -155,25 +155,29 @@ def test_what_would_keep_probabilities_fixed_is_said() -> None:
 
 def test_summary_tells_what_is_expected_of_the_best_candidates() -> None:
     results: list[QueryResult] = [result(0.9, 0.05), result(0.7), result(0.2), UNRANKED]
-    lines = summary_lines(MODEL, results, 0.912, True, 0.5)
-    assert lines[0].startswith("lists that hold the truth: 91.2% (estimated from 3 queries; 95% ")
-    assert lines[1].startswith(
-        "probabilities lean on the assumption that 90% of lists hold the truth, "
+    told = summary_lines(MODEL, results, 0.912, True, 0.5)
+    (share,) = told.details
+    assert share.startswith(
+        "lists that hold the right structure: 91.2% (estimated from 3 queries; 95% "
     )
-    assert lines[1].endswith("such as --in-list 0.5")
-    assert lines[2] == (
-        "best candidates: 3, of which about 1.8 are right; estimated false-discovery rate 40.0%"
+    (doubt,) = told.advice
+    assert doubt.startswith(
+        "probabilities lean on the assumption that 90% of lists hold the right structure, as "
     )
-    assert lines[3] == (
-        "best candidates of probability 0.5 or more: 2, of which about 1.6 are right; estimated "
-        "false-discovery rate 20.0%"
+    assert doubt.endswith("such as --in-list 0.5")
+    assert told.found == (
+        "best candidates: 3, of which about 1.8 are right; estimated false-discovery rate 40.0%",
+        (
+            "best candidates of probability 0.5 or more: 2, of which about 1.6 are right; "
+            "estimated false-discovery rate 20.0%"
+        ),
     )
-    many = [result(0.9, 0.05)] * 1391
-    assert "1,391, of which about 1,252 are right" in summary_lines(MODEL, many, 0.9, True, 0.0)[-1]
+    many = summary_lines(MODEL, [result(0.9, 0.05)] * 1391, 0.9, True, 0.0)
+    assert "1,391, of which about 1,252 are right" in many.found[-1]
     given = summary_lines(MODEL, results, 0.9, False, 0.95)
-    assert given[0] == "lists that hold the truth: 90.0% (as given)"
-    assert given[-1] == "best candidates of probability 0.95 or more: none"
-    assert len(given) == 3
+    assert given.details == ("lists that hold the right structure: 90.0% (as given)",)
+    assert given.found[-1] == "best candidates of probability 0.95 or more: none"
+    assert not given.advice
 
 
 @pytest.mark.parametrize(
@@ -192,13 +196,11 @@ def test_probabilities_that_lean_on_the_prior_say_so(
     n: int, n_candidates: int, known: float | None, said: str | None
 ) -> None:
     one = replace(result(0.9), n_candidates=n_candidates)
-    lines = summary_lines(MODEL, [one] * n, 0.9, True, None, known)
-    doubts = [line for line in lines if "lean on the assumption" in line]
+    doubts = summary_lines(MODEL, [one] * n, 0.9, True, None, known).advice
     assert len(doubts) == (said is not None)
     assert said is None or said in doubts[0]
     # Who states the share leans on nothing.
-    given = summary_lines(MODEL, [one] * n, 0.9, False, None, known)
-    assert not any("lean on the assumption" in line for line in given)
+    assert not summary_lines(MODEL, [one] * n, 0.9, False, None, known).advice
 
 
 @pytest.mark.parametrize(("n_empty", "is_said"), [(0, False), (11, False), (12, True)])
@@ -207,7 +209,8 @@ def test_queries_without_a_candidate_cast_doubt_on_the_lists_of_others(
 ) -> None:
     empty = replace(UNRANKED, refusal=Refusal(Cause.NONE_WITHIN))
     ranked = replace(result(0.9), n_candidates=9)
-    lines = summary_lines(MODEL, [ranked] * 100 + [empty] * n_empty, 0.9, True, None, 0.5)
+    results = [ranked] * 100 + [empty] * n_empty
+    lines = summary_lines(MODEL, results, 0.9, True, None, 0.5).advice
     said = f"{n_empty} of {100 + n_empty} queries have no candidate of their mass"
     assert any(said in line for line in lines) == is_said
 

@@ -27,6 +27,7 @@ from specvae.annotation.ranking import rank
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.merging import group_by, merged
 from specvae.annotation.ranking.options import RunOptions
+from specvae.annotation.ranking.query_notes import note_on_unmerged
 from specvae.annotation.ranking.result import COLUMNS, Answer, Cause, Ranked, Refusal, Unranked
 from specvae.annotation.ranking.run import RankingRun
 from specvae.cli.annotate import annotate
@@ -90,6 +91,32 @@ def test_a_field_is_found_however_it_is_written() -> None:
     assert stated(spectrum, "NAME") == "n"
     assert stated(spectrum, "other") is None
     assert stated(spectrum, "absent") is None
+
+
+@pytest.mark.parametrize("field", ["Feature_ID", "ROW_ID", "SCANS"])
+def test_spectra_that_agree_in_a_field_of_features_are_told(field: str) -> None:
+    """Only FEATURE_ID was looked at, which other programs call otherwise."""
+    records = [
+        replace(each, spectrum=replace(each.spectrum, metadata={field: value}))
+        for each, value in ((query("a"), "1"), (query("b"), "1"), (query("c"), "2"))
+    ]
+    told = note_on_unmerged([records, records[2:]], 10.0)
+    name = field.upper()
+    assert told.startswith(f"note: features ({name}) with several spectra: 1, of 2 spectra; ")
+    assert f"--merge-by {name} gives" in told
+    assert note_on_unmerged([records[1:], records[:1]], 10.0) == ""  # of several files
+
+
+def test_a_run_that_comes_back_to_its_precursors_is_told() -> None:
+    def at(seconds: float, mz: float) -> Query:
+        return query("q", feature=None, retention_time=seconds, precursor_mz=mz)
+
+    again = [at(100.0, 181.072), at(400.0, 181.072), at(129.0, 181.0721), at(100.0, 300.0)]
+    assert note_on_unmerged([again], 10.0) == ""  # two of four
+    told = note_on_unmerged([again[:3], [at(100.0, 300.0)] * 2], 10.0)
+    assert told.startswith("note: 4 of 5 spectra have the precursor m/z of another within 30 s: ")
+    unknown = query("q", feature=None, retention_time=None)
+    assert note_on_unmerged([[unknown] * 4], 10.0) == ""
 
 
 def run_of(annotator: Annotator, tmp_path: Path, merge_by: str | None) -> RankingRun:

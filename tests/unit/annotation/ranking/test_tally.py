@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -276,6 +277,30 @@ def test_precursors_as_coarse_as_their_peaks_need_exact_ones_and_no_wider_window
         assert said in line
 
 
+@pytest.mark.parametrize(
+    ("n", "of", "said", "is_told"),
+    [
+        (10, 20, {}, True),
+        (9, 20, {}, False),
+        (10, 200, {}, False),
+        (10, 20, {"states_adduct": True}, False),
+        (10, 20, {"listed_ids": ("q",)}, False),  # candidates of any mass
+    ],
+)
+def test_many_ranked_queries_without_an_adduct_may_be_other_adducts(
+    n: int, of: int, said: dict[str, Any], is_told: bool
+) -> None:
+    answer = answered("q")
+    silent = replace(answer, query=Query.assign_ion(replace(QUERY, adduct=None)))
+    tally = Tally(**said)
+    assert len(list(tally.counting([silent] * n + [answer] * (of - n)))) == of
+    told = (
+        f"{n} of the ranked queries state no adduct: --try-adducts common ranks candidates of "
+        "several"
+    )
+    assert advice_on(tally) == [told] * is_told
+
+
 def test_a_match_that_is_not_listed_is_told() -> None:
     clear = Analogue("A" * 14, "C", 0.91, name="caffeine", is_unlisted=True)
     found = [
@@ -292,9 +317,8 @@ def test_a_match_that_is_not_listed_is_told() -> None:
     assert list(tally.counting(found)) == found
     assert advice_on(tally) == [
         (
-            "2 queries are clearly like a compound of the library whose ion has their m/z and "
-            "which is not among their candidates, as their status says: such as 'one', like "
-            "'caffeine' (cosine 0.91): candidates may lack the right one"
+            "2 queries are clearly like a compound of the library that is not among their "
+            "candidates, as their status says: such as 'one', like 'caffeine' (cosine 0.91)"
         )
     ]
 
