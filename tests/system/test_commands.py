@@ -148,8 +148,8 @@ def test_both_shares_given_make_a_query_independent_of_the_others(
 
     def probabilities(queries: Path, *options: str) -> dict[tuple[str, str], str]:
         done = run_specvae(
-            "annotate", queries, "--candidates", CANDIDATES, "--model", full_model, *options
-            "annotate", queries, "--candidates", CANDIDATES, "--model", full_model, "-v", *options,
+            "annotate", queries, "--candidates", CANDIDATES, "--model", full_model, "-v", *options
+        )
         assert ("depend on the other queries" in done.stderr) != bool(options)
         rows = rows_of(done.stdout)
         return {(r["query_id"], r["inchikey"]): f"{r['score']} {r['probability']}" for r in rows}
