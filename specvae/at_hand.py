@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from specvae.arguments import as_path, is_path, kind_of
 from specvae.errors import InputError, SpecvaeError
 from specvae.files import remove_temporary_folder, temporary_folder
+from specvae.report import Skip
 from specvae.sources import called_source, rewindable, with_sources
-from specvae.spectra.exchange import from_matchms
+from specvae.spectra.exchange import read_matchms
 from specvae.spectra.folders import spectra_files
 from specvae.spectra.read import with_unique_ids
 from specvae.spectra.spectrum import Spectrum
@@ -24,6 +25,8 @@ from specvae.spectra.spectrum import Spectrum
 if TYPE_CHECKING:
     import matchms
     import pandas as pd
+
+GivenSpectra = Path | list[Path] | list[Spectrum | Skip]
 
 _TABLE = ".csv"  # the suffix of a table that has no name
 _WANTED_SPECTRA = "wanted a path, several, an open file, or spectra of specvae or matchms"
@@ -36,8 +39,10 @@ _WANTED_CANDIDATES = (
 def given_spectra(
     spectra: Any,  # noqa: ANN401 (of a user)
     log: Callable[[str], None],
-) -> Iterator[Path | list[Path] | list[Spectrum]]:
+) -> Iterator[GivenSpectra]:
     """Yield the file of spectra, several, or those in memory, each under a name of its own.
+
+    In place of a spectrum in memory that cannot be used, such as one without peaks, stands why.
 
     A folder stands for the files in it, as in the command: see `spectra_files`, and for `log`.
 
@@ -74,13 +79,13 @@ def _listed(spectra: Any) -> list[Any]:  # noqa: ANN401 (of a user)
     return sorted(given) if isinstance(spectra, Set) and all(map(is_path, given)) else given
 
 
-def _ours(spectra: Sequence[Spectrum | matchms.Spectrum]) -> list[Spectrum]:
-    return list(
-        with_unique_ids(
-            spectrum if isinstance(spectrum, Spectrum) else from_matchms(spectrum, number)
-            for number, spectrum in enumerate(spectra, start=1)
-        )
-    )
+def _ours(spectra: Sequence[Spectrum | matchms.Spectrum]) -> list[Spectrum | Skip]:
+    found = [
+        spectrum if isinstance(spectrum, Spectrum) else read_matchms(spectrum, number)
+        for number, spectrum in enumerate(spectra, start=1)
+    ]
+    named = with_unique_ids(one for one in found if isinstance(one, Spectrum))
+    return [one if isinstance(one, Skip) else next(named) for one in found]
 
 
 @contextmanager

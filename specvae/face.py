@@ -29,14 +29,20 @@ from specvae.annotation.training.run import train as run_training
 from specvae.annotation.training.run_files import MODEL_FILE, TrainFiles
 from specvae.annotation.training.settings import preset_config
 from specvae.arguments import as_path, checked
-from specvae.at_hand import given_candidates, given_spectra, is_open_file, named_as_given
+from specvae.at_hand import (
+    GivenSpectra,
+    given_candidates,
+    given_spectra,
+    is_open_file,
+    named_as_given,
+)
 from specvae.errors import ConfigError, InputError
 from specvae.interruption import heeding_interrupts
 from specvae.progress import Bars, Progress, Silence, in_notebook
-from specvae.report import ReadReport
+from specvae.report import ReadReport, Skip
 from specvae.settings import flatten, override
 from specvae.sources import name_of_source, rewindable
-from specvae.spectra.exchange import from_matchms, to_matchms
+from specvae.spectra.exchange import from_matchms, refusal_of, to_matchms
 from specvae.spectra.read import read_spectra as read_records
 from specvae.spectra.spectrum import Spectrum
 
@@ -230,7 +236,7 @@ class Model:
 
     def _annotate(
         self,
-        spectra: Path | list[Path] | list[Spectrum],
+        spectra: GivenSpectra,
         candidates: Path,
         is_named: bool,
         top: int | None,
@@ -451,21 +457,27 @@ def _typed(cells: Iterable[Mapping[str, Cell]], *, has_files: bool) -> pd.DataFr
     return table.astype({column: types.get(column, text) for column in columns})
 
 
-def _paths_among(spectra: Path | list[Path] | list[Spectrum]) -> Path | list[Path] | None:
+def _paths_among(spectra: GivenSpectra) -> Path | list[Path] | None:
     """Return what are files, None if they are spectra."""
     if isinstance(spectra, Path):
         return spectra
     return [path for path in spectra if isinstance(path, Path)] or None
 
 
-def _all_read(spectra: Path | list[Path] | list[Spectrum]) -> list[Spectrum]:
-    """Return the spectra of files, or those that are given."""
-    paths = [spectra] if isinstance(spectra, Path) else spectra
-    return [
-        spectrum
-        for each in paths
-        for spectrum in (_read(each) if isinstance(each, Path) else [each])
-    ]
+def _all_read(spectra: GivenSpectra) -> list[Spectrum]:
+    """Return the spectra of files, or those that are given.
+
+    Raises
+    ------
+    InputError
+        If one that is given cannot be used.
+    """
+    found: list[Spectrum] = []
+    for each in [spectra] if isinstance(spectra, Path) else spectra:
+        if isinstance(each, Skip):
+            raise refusal_of(each)
+        found += _read(each) if isinstance(each, Path) else [each]
+    return found
 
 
 def _read(path: Path) -> list[Spectrum]:

@@ -10,6 +10,7 @@ import numpy as np
 from specvae.arguments import checked
 from specvae.errors import InputError
 from specvae.limits import limits
+from specvae.report import Skip
 from specvae.spectra.build import identify, make_spectrum
 from specvae.spectra.fields import collect
 from specvae.spectra.mgf import MGF_STYLE
@@ -57,6 +58,26 @@ def from_matchms(spectrum: matchms.Spectrum, ordinal: int = 1) -> Spectrum:
     InputError
         If the object is no spectrum of matchms, has no peaks, or an impossible precursor or charge.
     """
+    found = read_matchms(spectrum, ordinal)
+    if isinstance(found, Skip):
+        raise refusal_of(found)
+    return found
+
+
+def refusal_of(skip: Skip) -> InputError:
+    """Return the error on a spectrum of matchms that cannot be used."""
+    detail = f": {skip.detail}" if skip.detail else ""
+    return InputError(f"spectrum {skip.line} ({skip.record}): {skip.reason}{detail}")
+
+
+def read_matchms(spectrum: matchms.Spectrum, ordinal: int) -> Spectrum | Skip:
+    """Return a spectrum of matchms as ours, or why it cannot be used; see `from_matchms`.
+
+    Raises
+    ------
+    InputError
+        If the object is no spectrum of matchms.
+    """
     metadata = getattr(spectrum, "metadata", None)
     if not isinstance(metadata, dict) or not hasattr(spectrum, "peaks"):
         raise InputError(
@@ -73,8 +94,7 @@ def from_matchms(spectrum: matchms.Spectrum, ordinal: int = 1) -> Spectrum:
             record, mz, intensity, MGF_STYLE, query_id, ("matchms", ordinal, 0), limits()
         )
     except RejectedRecordError as error:
-        detail = f": {error.detail}" if error.detail else ""
-        raise InputError(f"spectrum {ordinal} ({query_id}): {error.reason}{detail}") from None
+        return Skip("matchms", ordinal, query_id, error.reason, error.detail)
 
 
 def _as_text(key: str, value: object) -> str:

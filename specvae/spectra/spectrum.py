@@ -92,10 +92,12 @@ class Spectrum:
     def __post_init__(self) -> None:
         mz = np.array(self.mz, dtype=np.float64)
         intensity = np.array(self.intensity, dtype=np.float64)
-        if mz.ndim != 1 or mz.shape != intensity.shape or mz.size == 0:
+        if mz.ndim != 1 or mz.shape != intensity.shape:
             raise ValueError(
                 f"peaks need two equally long rows of numbers, not {mz.shape} and {intensity.shape}"
             )
+        if mz.size == 0:
+            raise ValueError("no peaks: a spectrum has one at least")
         # A NaN fails every comparison, wherever it stands; argmin and argmax find it first. Small
         # arrays are the rule, for which counting and finding take half the time of all and min.
         if np.count_nonzero(mz[1:] >= mz[:-1]) < mz.size - 1:

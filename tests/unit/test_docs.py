@@ -137,12 +137,14 @@ def test_a_command_that_is_to_be_typed_is_one(page: str, line: str) -> None:
 
 @pytest.mark.parametrize("function", ["Model.annotate", "specvae.train", "specvae.load"])
 def test_the_page_on_python_names_every_parameter(function: str) -> None:
+    text = (DOCS / "python.md").read_text(encoding="utf-8")
     (row,) = (
-        line.split("|")[1]
-        for line in (DOCS / "python.md").read_text(encoding="utf-8").splitlines()
-        if line.startswith(f"| `{function}(")
+        line.split("|")[1] for line in text.splitlines() if line.startswith(f"| `{function}(")
     )
     named = set(re.findall(r"[(,] ?(\w+)", row))
+    if "..." in row:  # the others are below the table
+        (others,) = (part for part in text.split("\n\n") if "takes the options of" in part)
+        named |= set(re.findall(r"`(\w+)`", others)) - {"annotate"}
     found = operator.attrgetter(function.removeprefix("specvae."))(specvae)
     assert set(inspect.signature(found).parameters) - {"self"} == named
 

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -322,6 +323,31 @@ def test_candidates_and_spectra_may_be_in_memory(model: specvae.Model, folder: P
             model.annotate(spectra, alone)
     with pytest.raises(InputError, match="no such file"):
         model.annotate(spectra, "none.csv")
+
+
+def test_a_spectrum_of_matchms_that_cannot_be_used_has_a_row(
+    model: specvae.Model, folder: Path
+) -> None:
+    """One without peaks among a thousand ended the whole run; of a file it has a row."""
+    peaks = SimpleNamespace(mz=np.array([110.0713]), intensities=np.array([1.0]))
+    none = SimpleNamespace(mz=np.empty(0), intensities=np.empty(0))
+    mass = {"precursor_mz": 195.0877, "adduct": "[M+H]+", "feature_id": "7"}
+    spectra: list[Any] = [
+        SimpleNamespace(peaks=peaks, metadata=mass),
+        SimpleNamespace(peaks=none, metadata=mass),
+        SimpleNamespace(peaks=peaks, metadata={**mass, "precursor_mz": -1.0}),
+    ]
+    table = model.annotate(spectra, folder / "cands.csv", top=1)
+    assert list(table["query_id"]) == ["7", "7#2", "7#3"]
+    status = list(table["status"])
+    assert status[0].startswith("ok")
+    assert status[1] == "unreadable record: no peaks"
+    assert status[2].startswith("unreadable record: precursor m/z is not a positive number")
+    assert any(line.startswith("1 of 3 queries ranked") for line in table.attrs["summary"])
+    # A row of an array cannot say so.
+    for function in (model.predict, model.embed):
+        with pytest.raises(InputError, match=r"spectrum 2 \(7\): no peaks"):
+            function(spectra)
 
 
 def test_spectra_of_matchms_are_ranked_like_ours(model: specvae.Model, folder: Path) -> None:

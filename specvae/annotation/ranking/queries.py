@@ -78,6 +78,16 @@ def read_queries(
     return [*records, *(record for _, record in unread)]
 
 
+def queries_at_hand(
+    spectra: Iterable[Spectrum | Skip], assign_ion: Callable[[Spectrum], Query]
+) -> list[Query | Unranked]:
+    """Return every spectrum in memory, in its order; as `read_queries` does."""
+    given = list(spectra)
+    skips = [one for one in given if isinstance(one, Skip)]
+    unread = _unread(skips, {one.query_id for one in given if isinstance(one, Spectrum)})
+    return [assign_ion(one) if isinstance(one, Spectrum) else next(unread)[1] for one in given]
+
+
 def _unread(skips: Iterable[Skip], taken: set[str]) -> Iterator[tuple[int, Unranked]]:
     """Yield line and row of each unreadable record, under an identifier that is not `taken`."""
     numbers: dict[str, int] = {}  # last number of each name, which thousands of records may share

@@ -29,7 +29,7 @@ from specvae.annotation.ranking.in_list import (
 from specvae.annotation.ranking.merging import group_by, listed_as, merge_outcomes, one_of
 from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.present import Draft, draft
-from specvae.annotation.ranking.queries import QueryFilter, read_queries
+from specvae.annotation.ranking.queries import QueryFilter, queries_at_hand, read_queries
 from specvae.annotation.ranking.query_notes import (
     note_on_assumed_adduct,
     note_on_features,
@@ -46,15 +46,15 @@ from specvae.annotation.ranking.tally import Tally
 from specvae.annotation.ranking.told import Told
 from specvae.molecules.workers import kept_processes
 from specvae.progress import Progress, Silence
-from specvae.report import ReadReport
+from specvae.report import ReadReport, Skip
 from specvae.spectra.lines import sniff_format
 from specvae.spectra.spectrum import Spectrum
 
 Place = tuple[int, int, int]
 """The place of an outcome in a run: numbers of the file, the feature, and the spectrum in that."""
 
-Sources = Path | Sequence[Path] | Iterable[Spectrum]
-"""A file of queries, several, or spectra."""
+Sources = Path | Sequence[Path] | Iterable[Spectrum | Skip]
+"""A file of queries, several, or spectra; in place of one that cannot be used stands why."""
 
 Placed = tuple[Place, Draft | Unranked]
 
@@ -274,7 +274,7 @@ class RankingRun:
                 yield RunInputs(source, groups, numbers)
 
     def _read_queries(
-        self, sources: Sequence[Path | Iterable[Spectrum]]
+        self, sources: Sequence[Path | Iterable[Spectrum | Skip]]
     ) -> tuple[list[list[Query | Unranked]], list[tuple[int, int]]]:
         """Return the queries as they are ranked together, and their numbers: see `RunInputs`."""
         all_groups: list[list[Query | Unranked]] = []
@@ -295,18 +295,17 @@ class RankingRun:
         self.query_notes = tuple(filter(None, notes))
         return all_groups, numbers
 
-    def _is_in_library(self, queries: Path | Iterable[Spectrum]) -> TypeGuard[Path]:
+    def _is_in_library(self, queries: Path | Iterable[Spectrum | Skip]) -> TypeGuard[Path]:
         return isinstance(queries, Path) and any(
             path.exists() and path.samefile(queries) for path in self.options.library
         )
 
-    def _grouped(self, queries: Path | Iterable[Spectrum]) -> list[list[Query | Unranked]]:
+    def _grouped(self, queries: Path | Iterable[Spectrum | Skip]) -> list[list[Query | Unranked]]:
         """Return the queries of a file, those together that get one answer."""
-        records: list[Query | Unranked]
         if isinstance(queries, Path):
             records = read_queries(queries, self.queries, self._assign_ion)
         else:
-            records = [self._assign_ion(spectrum) for spectrum in queries]
+            records = queries_at_hand(queries, self._assign_ion)
         if self.options.merge_by is None:
             return [[record] for record in records]
         return group_by(records, self.options.merge_by, self.options.ppm)
@@ -419,12 +418,12 @@ class RankingRun:
         return replace(found, file_numbers=tuple(file for (file, _, _), _ in placed))
 
 
-def _listed(spectra: Sources) -> list[Path | Iterable[Spectrum]]:
+def _listed(spectra: Sources) -> list[Path | Iterable[Spectrum | Skip]]:
     if isinstance(spectra, Path):
         return [spectra]
     if isinstance(spectra, Sequence) and spectra and isinstance(spectra[0], Path):
         return [path for path in spectra if isinstance(path, Path)]
-    return [cast("Iterable[Spectrum]", spectra)]
+    return [cast("Iterable[Spectrum | Skip]", spectra)]
 
 
 def finish(

@@ -73,7 +73,7 @@ def test_a_spectrum_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("mz", "intensity", "message"),
     [
-        ([], [], "rows of numbers"),
+        ([], [], "no peaks"),
         ([1.0], [1.0, 2.0], "rows of numbers"),
         ([2.0, 1.0], [1.0, 1.0], "ascend"),
         ([1.0, np.nan, 3.0], [1.0, 1.0, 1.0], "ascend"),
