@@ -293,6 +293,16 @@ class LibraryMemory:
             OwnFeatures(features, of_other_mode),
         )
 
+    def analogues(self, query: Spectrum, may_be: MayBe | None, n: int) -> tuple[Analogue, ...]:
+        """Return the `n` compounds that are most like a query without candidates; as `ask` does."""
+        if not query.has_fragments:
+            return ()
+        index, none = self.compared_with(query), np.empty(0, np.int64)
+        likeness = index.likeness(query)
+        nearest = np.argsort(-likeness.compounds, kind="stable")[:n]
+        found = _LookUp(query, likeness, nearest, none, np.empty(0))
+        return self._analogues(found, may_be or partial(has_mass_of, query), none)
+
     def measured_as(self, candidates: CandidateSet, ion: Adduct) -> NDArray[np.bool_]:
         """Return which candidates have a spectrum of this ion species, bool (n_candidates,)."""
         numbers = self._numbers(candidates)

@@ -43,9 +43,9 @@ from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.spectrum import Spectrum
 
 _KIND = "specvae part"
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 """Format version of parts; 1 had no nearness to the library, 2 no ions of analogues, 5 no counts of
-references, 6 no errors of precursor m/z."""
+references, 6 no errors of precursor m/z, 7 no analogues of queries that are not ranked."""
 _SPECTRUM = (
     "query_id", "name", "precursor_mz", "adduct", "charge", "ion_mode", "ms_level",
     "collision_energy", "normalized_collision_energy", "retention_time", "path", "line", "ordinal",
@@ -322,6 +322,7 @@ def _of_unranked(unranked: Unranked) -> dict[str, Any]:
         "text": unranked.refusal.text,
         "nearest_ppm": unranked.refusal.nearest_ppm,
         "remarks": list(unranked.remarks),
+        "analogues": [asdict(analogue) for analogue in unranked.analogues],
     }
 
 
@@ -332,6 +333,7 @@ def _to_unranked(data: dict[str, Any]) -> Unranked:
         Refusal(Cause[data["cause"]], data["text"], data["nearest_ppm"]),
         None if query is None else _to_query(query),
         tuple(data["remarks"]),
+        analogues=tuple(Analogue(**analogue) for analogue in data["analogues"]),
     )
 
 

@@ -21,7 +21,13 @@ from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.library_match import OwnSpectra
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.query import Query
-from specvae.annotation.ranking.result import ListScores, Ranked, Unranked
+from specvae.annotation.ranking.result import (
+    N_ANALOGUES,
+    ListScores,
+    Ranked,
+    Unranked,
+    absentee_remark,
+)
 from specvae.masses import is_near
 from specvae.spectra.keys import stated
 
@@ -110,8 +116,18 @@ def _merged_unranked(outcomes: Iterable[Unranked]) -> Iterator[Unranked]:
             yield first
             continue
         query = _merged_query(queries)
+        analogues = _nearest_of((first, *others))[:N_ANALOGUES]
         remarks = query.remarks if first.remarks else query.remarks[-1:]
-        yield replace(first, query=query, remarks=remarks)
+        remarks = (*remarks, *absentee_remark(query, analogues))
+        yield replace(first, query=query, remarks=remarks, analogues=analogues)
+
+
+def _nearest_of(found: Iterable[Evidence | Unranked]) -> tuple[Analogue, ...]:
+    """Return the library's compounds that any of some spectra is like, each once."""
+    nearest: dict[str, Analogue] = {}
+    for analogue in sorted((a for each in found for a in each.analogues), key=lambda a: -a.cosine):
+        nearest.setdefault(analogue.first_block, analogue)
+    return tuple(nearest.values())
 
 
 def merged(members: Sequence[Ranked], weights: Mapping[str, float] | None) -> Ranked:
@@ -207,16 +223,13 @@ def _merged_evidence(
     raw = np.stack([e.raw[rows] for e, rows in pairs])
     pooled = raw.mean(axis=0)
     pooled[:, _LIBRARY] = raw[:, :, _LIBRARY].max(axis=0)
-    nearest: dict[str, Analogue] = {}
-    for analogue in sorted((a for e in evidence for a in e.analogues), key=lambda a: -a.cosine):
-        nearest.setdefault(analogue.first_block, analogue)
     own = [e.own.select(rows) for e, rows in pairs if e.own is not None]
     measured = np.any([e.measured[rows] for e, rows in pairs], axis=0)
     return Evidence.from_raw(
         pooled,
         weights,
         measured,
-        analogues=tuple(nearest.values()),
+        analogues=_nearest_of(evidence),
         own=OwnSpectra.best(own) if own else None,
         prior=_merged_prior(pairs),
         # Spectra of a feature are of one time, and of one ion.

@@ -15,14 +15,18 @@ from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.explain import Explainer
-from specvae.annotation.ranking.result import Annotation, Answer, ListScores, Ranked
+from specvae.annotation.ranking.result import (
+    N_ANALOGUES,
+    Annotation,
+    Answer,
+    ListScores,
+    Ranked,
+)
 from specvae.annotation.ranking.run_scoring import RunScoring, RunState
 from specvae.errors import StructureError
 from specvae.molecules.candidates import CandidateSet, is_whole_key
 from specvae.molecules.molecule import Molecule
 from specvae.spectra.adducts import Adduct
-
-_N_ANALOGUES = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,7 +189,7 @@ def draft(
         rows,
         annotations,
         top,
-        () if evidence is None else evidence.analogues[:_N_ANALOGUES],
+        () if evidence is None else evidence.analogues[:N_ANALOGUES],
         Explainer.of(ranked, rows) if explained else None,
     )
 

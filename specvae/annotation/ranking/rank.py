@@ -24,7 +24,15 @@ from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.queries import QueryFilter
-from specvae.annotation.ranking.result import Cause, ListScores, Ranked, Refusal, Unranked
+from specvae.annotation.ranking.result import (
+    N_ANALOGUES,
+    Cause,
+    ListScores,
+    Ranked,
+    Refusal,
+    Unranked,
+    absentee_remark,
+)
 from specvae.counting import counted
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import FingerprintLayout
@@ -36,6 +44,7 @@ _MOST_CANDIDATES = 100_000  # of queries that are ranked together: each takes so
 # Nats: more than all evidence together. Molecules of different masses break into different numbers
 # of fragments, so that their scores cannot be compared.
 _BEHIND = -100.0
+_WITHOUT_CANDIDATES = (Cause.NONE_WITHIN, Cause.NONE_LIKE_THAT)
 _FIRST_SHARE = 1 / 16  # of these, in the first step of a run whose speed is not known yet
 
 
@@ -108,7 +117,10 @@ def rank_spectra(
             listed = [record for record in chunk if isinstance(record, _ListedQuery)]
             ranked = iter(ranker.rank(listed))
         for record in chunk:
-            yield record if isinstance(record, Unranked) else next(ranked)
+            if isinstance(record, Unranked):
+                yield ranker.with_analogues(record)
+            else:
+                yield next(ranked)
             n_done += 1
             progress.progress("ranking queries", n_done, len(records))
 
@@ -321,6 +333,19 @@ class _Ranker:
                 one.ranked(of_query, self._cascade_remarks(pool, one))
                 for one, of_query in zip(predicted, evidence, strict=True)
             ]
+
+    def with_analogues(self, record: Unranked) -> Unranked:
+        """Return a query that has no candidates with the library's compounds that it is like.
+
+        They say whether the library knows what the candidates lack.
+        """
+        pool, query = self.annotator.evidence_pool, record.query
+        if pool is None or query is None or record.refusal.cause not in _WITHOUT_CANDIDATES:
+            return record
+        may_be = partial(self.source.may_be, query)
+        found = pool.library.analogues(query.spectrum, may_be, N_ANALOGUES)
+        remarks = (*record.remarks, *absentee_remark(query, found))
+        return replace(record, remarks=remarks, analogues=found)
 
     def _packed(
         self, sets: Sequence[CandidateSet], layouts: Sequence[FingerprintLayout]

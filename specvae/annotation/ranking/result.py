@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -245,6 +245,10 @@ class Ranked:
         return self.query.query_id
 
 
+N_ANALOGUES = 3
+"""Compounds of the library with like spectra that are shown for a query."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Unranked:
     """A query that has no ranked candidates.
@@ -417,15 +421,17 @@ class Answer:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What the status says beside ``ok``."""
-        absentee = clear_absentee(self.analogues)
-        if absentee is None:
-            return self.query.remarks
-        is_other_ion = absentee.adduct and absentee.adduct != self.query.adduct
-        compound = f"{quoted(absentee.title)}{f' as {absentee.adduct}' if is_other_ion else ''}"
-        return (
-            *self.query.remarks,
-            f"clearly like {compound} of the library, which is not among the candidates",
-        )
+        return (*self.query.remarks, *absentee_remark(self.query, self.analogues))
+
+
+def absentee_remark(query: Query, analogues: Sequence[Analogue]) -> tuple[str, ...]:
+    """Return the remark on a compound of the library that may be a query's and is not listed."""
+    absentee = clear_absentee(analogues)
+    if absentee is None:
+        return ()
+    is_other_ion = absentee.adduct and absentee.adduct != query.adduct
+    compound = f"{quoted(absentee.title)}{f' as {absentee.adduct}' if is_other_ion else ''}"
+    return (f"clearly like {compound} of the library, which is not among the candidates",)
 
 
 QueryResult = Answer | Unranked

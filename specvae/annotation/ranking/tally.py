@@ -66,12 +66,12 @@ class Tally:
     as_others
         By ion species or isotope: how many queries without candidates would have some as that.
     n_absent
-        Ranked queries whose nearest spectrum of the library is clearly like them, and of a compound
-        of their mass that is none of their candidates.
+        Queries whose nearest spectrum of the library is clearly like them, and of a compound of
+        their mass that is none of their candidates.
     absent
         The first of these, that compound and the likeness.
     errors_ppm
-        Of ranked queries whose nearest spectrum of the library is clearly like them: the precursor
+        Of queries whose nearest spectrum of the library is clearly like them: the precursor
         m/z minus that of the compound's ion, if that is near, in ppm of the latter.
     ppm
         Within how many of a query's mass candidates were looked for; None if that is not known.
@@ -113,6 +113,7 @@ class Tally:
             self._count_precursor(outcome.query)
             if isinstance(outcome, Unranked):
                 self._count_refusal(outcome.query_id, outcome.refusal)
+                self._count_analogues(outcome.query, outcome.analogues)
                 is_by_mass = outcome.refusal.cause is Cause.NONE_WITHIN
                 self.n_assumed += is_by_mass and _is_of_one_of_several(outcome.query)
                 self.n_coarse += is_by_mass and _is_coarse(outcome.query)
@@ -120,8 +121,7 @@ class Tally:
                 self.n_ranked += 1
                 self.n_taken += _is_of_one_of_several(outcome.query)
                 self.remarks.update(map(remark_kind, outcome.query.assumed))
-                self._count_absent(outcome.query, outcome.analogues)
-                self._count_error(outcome.query, outcome.analogues)
+                self._count_analogues(outcome.query, outcome.analogues)
             yield outcome
 
     def _count_precursor(self, query: Query | None) -> None:
@@ -142,6 +142,11 @@ class Tally:
                 self.n_of_charges += query.ion.charge > 1
                 self.n_bared += query.ion.charge < 0
             self.as_others.update(query.fit.as_others)
+
+    def _count_analogues(self, query: Query | None, analogues: Sequence[Analogue]) -> None:
+        if query is not None:
+            self._count_absent(query, analogues)
+            self._count_error(query, analogues)
 
     def _count_absent(self, query: Query, analogues: Sequence[Analogue]) -> None:
         if (absentee := clear_absentee(analogues)) is None:

@@ -23,6 +23,7 @@ from specvae.annotation.library.query import Query
 from specvae.annotation.output.cells import rows
 from specvae.annotation.output.details import details
 from specvae.annotation.output.drawing import Drawings
+from specvae.annotation.output.parts import outcome_from_json, outcome_to_json
 from specvae.annotation.ranking import rank
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.merging import group_by, merged
@@ -91,6 +92,36 @@ def test_a_field_is_found_however_it_is_written() -> None:
     assert stated(spectrum, "NAME") == "n"
     assert stated(spectrum, "other") is None
     assert stated(spectrum, "absent") is None
+
+
+def test_a_feature_without_candidates_says_what_the_library_knows(
+    annotator: Annotator, tmp_path: Path
+) -> None:
+    """It was told only where another structure happened to have the mass."""
+    path = tmp_path / "c.csv"
+    path.write_text(f"smiles\n{CAFFEINE}\n", encoding="utf-8")
+    run = RankingRun(annotator, RunOptions(candidates=path, merge_by="Feature_ID", n_jobs=1))
+    spectra = [
+        query("poor", 69.0447, 150.0).spectrum,
+        query("rich", 69.0447, 96.0556, 124.0505).spectrum,
+        query("other", 55.5, 77.7, feature=None).spectrum,
+    ]
+    feature, other = run.outcomes(spectra)
+    assert isinstance(feature, Unranked)
+    assert feature.refusal.cause is Cause.NONE_WITHIN
+    told = "of the library, which is not among the candidates"
+    assert [told in remark for remark in feature.remarks] == [False, True]
+    nearest = feature.analogues[0]  # theophylline, as its second spectrum shows
+    assert nearest.is_unlisted
+    assert nearest.cosine == pytest.approx(1.0)
+    assert len({each.first_block for each in feature.analogues}) == len(feature.analogues)
+    assert isinstance(other, Unranked)
+    assert not any(told in remark for remark in other.remarks)
+    assert run.tally.n_absent == 1
+    # Parts of a run and what --resume keeps have it, too.
+    again = outcome_from_json(json.loads(json.dumps(outcome_to_json(feature))), None)
+    assert isinstance(again, Unranked)
+    assert (again.remarks, again.analogues) == (feature.remarks, feature.analogues)
 
 
 @pytest.mark.parametrize("field", ["Feature_ID", "ROW_ID", "SCANS"])
