@@ -182,13 +182,6 @@ class Evidence:
         parts, scores = _pooled(self.raw, weights, odds, added)
         return replace(self, parts=parts, scores=scores, shares=shares, of_run=of_run)
 
-    @property
-    def is_guessed(self) -> NDArray[np.bool_]:
-        """Which candidates' fragment scores are guessed, bool (n_candidates,)."""
-        if self.guessed is None:
-            return np.zeros(len(self.raw), np.bool_)
-        return np.asarray(self.guessed != self.raw[:, _FRAGMENTS])
-
     def as_guessed(self, weights: Mapping[str, float]) -> Evidence:
         """Return the same evidence with guessed fragment scores, for probabilities."""
         if self.guessed is None:

@@ -160,7 +160,7 @@ class RunScoring:
         """
         if self.probability is None:
             return None
-        is_guessed = None if lists.evidence is None else lists.evidence.is_guessed
+        ranked = lists
         if self.weights is not None:
             lists = lists.as_guessed(self.weights)
         alone, evidence = lists, lists.evidence
@@ -171,8 +171,19 @@ class RunScoring:
         features = [] if evidence is None else feature_row(evidence, lists.n_peaks, names)
         row = np.array([features], dtype=np.float64)
         (given,) = self.probability.given_in_list([lists.scores], row)
-        if is_guessed is not None and is_guessed.any():
-            # Ranks do not use guesses: no candidate may be likelier than one that ranks above it.
-            given[is_guessed] = np.minimum(given[is_guessed], given[~is_guessed].min())
+        if lists is not ranked:
+            given = _falling(given, ranked.scores)
         (log_odds,) = self.probability.log_odds_in_list([alone.scores], row)
         return ListProbabilities(given, float(log_odds))
+
+
+def _falling(chances: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return chances (n,), lowered where one is above that of a better or an equal score.
+
+    Ranks do not use guesses, and the terms of a run can move candidates that were broken below
+    others. But no candidate may be likelier than one that ranks above it.
+    """
+    ranks, rank = np.unique(-scores, return_inverse=True)
+    least = np.full(len(ranks), np.inf)
+    np.minimum.at(least, rank, chances)
+    return np.minimum.accumulate(least)[rank]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
+from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES
 from specvae.annotation.evidence.unbroken import guessed_scores
-from specvae.annotation.evidence.weighted import Evidence
+from specvae.annotation.evidence.weighted import Evidence, RunTerms
 from specvae.annotation.ranking.probability import default_probability
 from specvae.annotation.ranking.result import ListScores
 from specvae.annotation.ranking.run_scoring import RunScoring
@@ -77,3 +78,19 @@ def test_the_first_candidate_is_no_likelier_for_what_was_not_compared() -> None:
     assert whole.given_in_list[2] > whole.given_in_list[1]
     np.testing.assert_array_equal(cut.given_in_list[2:], cut.given_in_list[1])
     assert lists(3.0, -20.0).scores[2] < lists(3.0, -20.0).scores[1]
+
+
+def test_nobody_is_likelier_than_one_that_the_run_moves_above() -> None:
+    """What was broken and has another mass ranks last, and took the chance of all the others."""
+    found = lists(3.0, 1.0)
+    mass = np.array([0.0, -3.0, *np.zeros(25), *np.full(25, -2.0)])
+    retention = np.array([0.0, 0.0, *np.linspace(-1.0, 1.0, 25), *np.zeros(25)])
+    found = found.at_shares(defaults().weights, DEFAULT_SHARES, RunTerms(retention, mass))
+    scoring = RunScoring(defaults().weights, default_probability())
+    probabilities = scoring.probabilities(found)
+    assert probabilities is not None
+    given = probabilities.given_in_list[np.argsort(-found.scores)]
+    assert np.all(np.diff(given) <= 0.0)
+    assert np.all(np.diff(given[:26]) < 0.0)
+    equal = probabilities.given_in_list[found.scores == found.scores[-1]]
+    np.testing.assert_array_equal(equal, equal[0])
