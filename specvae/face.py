@@ -209,12 +209,8 @@ class Model:
             given_candidates(candidates) as (path, is_named),
             given_spectra(spectra, _log.warning) as queries,
         ):
-            return self._annotate(
-                queries,
-                path,
-                is_named,
-                None if shown is None else int(shown),
-                _shown(progress),
+            options = RunOptions(
+                candidates=path,
                 ppm=ppm,
                 in_list=in_list,
                 known=known,
@@ -233,18 +229,18 @@ class Model:
                 rescore=rescore,
                 n_jobs=n_jobs,
             )
+            top = None if shown is None else int(shown)
+            return self._annotate(queries, options, is_named, top, _shown(progress))
 
     def _annotate(
         self,
-        spectra: GivenSpectra,
-        candidates: Path,
+        spectra: Path | list[Path] | list[Spectrum | Skip],
+        options: RunOptions,
         is_named: bool,
         top: int | None,
         progress: Progress,
-        **asked: Any,  # noqa: ANN401 (those of RunOptions)
     ) -> pd.DataFrame:
         """Rank; `is_named` says whether the file of candidates is the user's."""
-        options = RunOptions(candidates=candidates, **asked)
         run = RankingRun(self.annotator, options, progress)
         found = run.results(spectra, top=top)
         _warn_of_skips(run.queries, "spectra")
@@ -266,7 +262,7 @@ class Model:
         table.attrs = {
             "model": str(self.path),
             "model digest": self.annotator.header.weights_sha256,
-            "candidates": name_of_source(candidates) if is_named else "in memory",
+            "candidates": name_of_source(options.candidates) if is_named else "in memory",
             "provenance": made_by,
             "share of lists with their truth": found.share_in_list,
             "summary": run.told(found).lines,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from specvae.annotation.ranking.options import DEFAULT_COUNTS_WEIGHT, LARGEST_COUNTS_WEIGHT
+from specvae.annotation.ranking.options import LARGEST_COUNTS_WEIGHT, RunOptions
 from specvae.annotation.training.run_files import MODEL_FILE, STATE_FILE
 from specvae.cli.help import Choice, IonMode
 from specvae.errors import CheckpointError, ConfigError, InputError
@@ -340,7 +340,7 @@ candidate_options = add_options(
     click.option(
         "--ppm",
         type=NumberRange(min=0.0, min_open=True),
-        default=10.0,
+        default=RunOptions.ppm,
         show_default=True,
         help="Largest difference between a candidate's exact mass and the query's neutral mass.",
     ),
@@ -417,7 +417,7 @@ counts_options = add_options(
     click.option(
         "--counts-weight",
         type=NumberRange(min=0.0, min_open=True, max=LARGEST_COUNTS_WEIGHT),
-        default=DEFAULT_COUNTS_WEIGHT,
+        default=RunOptions.counts_weight,
         show_default=True,
         metavar="W",
         help="A compound of n references is (1 + n)^W as likely as one of none.",

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import fields, replace
 from html import unescape
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import pytest
 from annotation_examples import CAFFEINE, tiny_annotator
 from click.testing import CliRunner, Result
 
+import specvae
 from specvae.annotation.library.header import CalibrationFigures
+from specvae.annotation.ranking.options import RunOptions
 from specvae.annotation.ranking.probability import SCORE_FEATURES, ProbabilityModel
 from specvae.annotation.ranking.run import RankingRun, RunInputs, Sources
 from specvae.cli import ranking
@@ -343,3 +348,35 @@ def test_queries_without_adduct_and_candidates_may_be_other_adducts(
     assert "1 of these states no adduct: --try-adducts common ranks candidates of several" in said
     said = run("annotate", folder, mgf(tmp_path / "r.mgf", fields[1])).stderr
     assert "--try-adducts" not in said
+
+
+OF_COMMANDS = {"ion_mode", "adducts", "shard", "formula", "elements", "exclude", "strict"}
+"""Options that Python lacks: there one chooses among spectra and candidates."""
+
+
+def test_options_of_a_run_are_those_of_commands() -> None:
+    found: list[RunOptions] = []
+
+    @click.command
+    @ranking.ranking_options
+    def command(ranking: ranking.Ranking) -> None:
+        found.append(ranking.options)
+
+    CliRunner().invoke(command, ["--candidates", "c.csv"], catch_exceptions=False)
+    assert found == [RunOptions(candidates=Path("c.csv"))]
+    named = {parameter.name for parameter in annotate.params}
+    inverse = {f"use_{name}" for name in ("library", "retention_times", "nearness")}
+    options = {field.name for field in fields(RunOptions)}
+    assert options - named == inverse | {"n_jobs"}
+    assert {"jobs", *(name.replace("use_", "no_") for name in inverse)} <= named
+
+
+@pytest.mark.parametrize("function", [specvae.Model.annotate, specvae.annotate])
+def test_options_of_a_run_are_those_of_python(function: Callable[..., object]) -> None:
+    parameters = inspect.signature(function).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    options = {field.name: field.default for field in fields(RunOptions)}
+    shared = defaults.keys() & options.keys() - {"candidates"}
+    assert {name: defaults[name] for name in shared} == {name: options[name] for name in shared}
+    if "options" not in parameters:  # which stands for those of the other function
+        assert options.keys() - defaults.keys() == OF_COMMANDS
