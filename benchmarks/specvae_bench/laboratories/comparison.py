@@ -15,6 +15,7 @@ from specvae.annotation.evidence.fragment_score import SCORERS_FILE, read_scorer
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.probability import default_probability
 from specvae.annotation.ranking.result import ListScores
 from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.cli.console import Console
@@ -240,6 +241,7 @@ def rank_folds(
     )
     for fold in folds:
         memory = memory_of(fold, records, packed, has_times)
+        scoring = RunScoring(memory.pool.weights, default_probability())
         scored = _score(fold, memory, struck(fold.kinds, seed, fold.group), console)
         for kind, members in runs_of(fold.group, fold.kinds, seed).items():
             ranked = [n for n in members if len(fold.queries[n].candidates)]
@@ -250,7 +252,7 @@ def rank_folds(
                 for name, kept in _variants(method, has_times):
                     whole = {n: _lists(fold, n, kept(evidence[n])) for n in ranked}
                     shorter = {n: _lists(fold, n, kept(cut[n])) for n in ranked if n in cut}
-                    final[name] = RunScoring(memory.pool.weights, None).scores_of_run(whole)
+                    final[name] = scoring.scores_of_run(whole)
                     _promise(run, name, fold, whole, shorter, memory.pool.weights)
             run.groups.extend([fold.group] * len(members))
             for method, found in {**scored.scores, **final}.items():

@@ -16,6 +16,7 @@ from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.compounds import read_truth
 from specvae.annotation.ranking.annotator import Annotator
+from specvae.annotation.ranking.probability import default_probability
 from specvae.annotation.ranking.result import ListScores
 from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.cli.console import Console
@@ -186,7 +187,7 @@ def _final_ranks(
     memory: Memory, queries: Sequence[ListedQuery], evidence: Mapping[str, Sequence[Evidence]]
 ) -> dict[str, list[TruthRank]]:
     # The program's own scores depend on what all queries tell together.
-    scoring = RunScoring(memory.pool.weights, None)
+    scoring = RunScoring(memory.pool.weights, default_probability())
     ranks = {}
     for method, of_all in evidence.items():
         lists = {

@@ -148,7 +148,7 @@ def evaluate(
         found.add(outcome)
     found.leave_to_others()
     scoring = annotator.run_scoring
-    run = scoring.of_run(found.lists, known)
+    run = scoring.of_run(found.lists, known, in_list)
     log_odds = np.array(
         [
             probabilities.log_odds_in_list

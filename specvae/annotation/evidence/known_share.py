@@ -2,12 +2,13 @@
 
 Whether a measured or an unmeasured candidate is right depends on the share of queries that are
 known compounds, and on the share of these that the library has in the other ion mode only. These
-two numbers are estimated from all queries of a run.
+two numbers are estimated from all queries of a run, each by the chance that its list holds the
+truth: a list without its truth looks like that of an unknown compound, whatever its compound is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ _NONE = -60.0  # nats: log-likelihood of a kind without candidates, relative to 
 _LEAST = 0.005  # a run never shows that there is no known compound at all, of either kind
 _LEAST_UNKNOWN = 0.01
 _MOST_STEPS, _PRECISION = 1000, 1e-9
+_MOST_ROUNDS, _LEAST_CHANGE = 20, 1e-3  # of shares and chances in turn
 
 
 def log_odds_known(evidence: Evidence) -> float | None:
@@ -48,18 +50,42 @@ def log_odds_known(evidence: Evidence) -> float | None:
     return _log_sum(evidence.scores[known]) - _log_sum(evidence.scores[~known])
 
 
-def shares_of_known(evidence: Iterable[Evidence]) -> KnownShares:
+def shares_of_known(
+    evidence: Iterable[Evidence],
+    chances_listed: Callable[[KnownShares], NDArray[np.float64]] | None = None,
+) -> KnownShares:
     """Return a run's shares of known compounds, from its queries' evidence under any shares.
 
-    `DEFAULT_SHARES` for fewer than `FEWEST_QUERIES`. If a share p of compounds seems to be known,
-    the true share is ``(p - q) / (1 - q)``, where q is the share of unknown compounds that seem to
-    be known (adjusted counts: Forman 2008, doi:10.1007/s10618-008-0097-y, if all known ones are
+    `DEFAULT_SHARES` for fewer than `FEWEST_QUERIES`. The shares are of queries whose list holds the
+    truth, as they are a prior of its candidates. If a share p of compounds seems to be known, the
+    true share is ``(p - q) / (1 - q)``, where q is the share of unknown compounds that seem to be
+    known (adjusted counts: Forman 2008, doi:10.1007/s10618-008-0097-y, if all known ones are
     recognised).
+
+    Parameters
+    ----------
+    evidence
+        Of each query.
+    chances_listed
+        Returns the chance that each list holds the truth, float64 (n_queries,), at some shares.
+        Shares and chances are computed in turn until they agree. None: all lists hold it.
     """
-    rows = [_log_likelihoods(of_query) for of_query in evidence]
+    rows = np.array([_log_likelihoods(of_query) for of_query in evidence])
     if len(rows) < FEWEST_QUERIES:
         return DEFAULT_SHARES
-    same_mode, other_mode, _ = _estimate_shares(np.array(rows))
+    shares = _shares(rows, np.ones(len(rows)))
+    for _ in range(_MOST_ROUNDS if chances_listed is not None else 0):
+        assert chances_listed is not None
+        before, shares = shares, _shares(rows, chances_listed(shares))
+        if np.abs(np.subtract(shares, before)).max() < _LEAST_CHANGE:
+            break
+    return shares
+
+
+def _shares(
+    log_likelihoods: NDArray[np.float64], chances_listed: NDArray[np.float64]
+) -> KnownShares:
+    same_mode, other_mode, _ = _estimate_shares(log_likelihoods, chances_listed)
     seen = same_mode + other_mode
     known = max((seen - _LOOK_ALIKES) / (1.0 - _LOOK_ALIKES), 0.0)
     return within_limits(same_mode / seen * known, other_mode / seen * known)
@@ -118,18 +144,22 @@ def _log_likelihoods(evidence: Evidence) -> list[float]:
     return [_NONE if value is None else value - highest for value in found]
 
 
-def _estimate_shares(log_likelihoods: NDArray[np.float64]) -> tuple[float, float, float]:
+def _estimate_shares(
+    log_likelihoods: NDArray[np.float64], chances_listed: NDArray[np.float64]
+) -> tuple[float, float, float]:
     """Return the share of each kind of compound among the queries of a run.
 
     The fixed point of the EM algorithm of Saerens et al. 2002 (doi:10.1162/089976602753284446,
-    equation 4), with a Dirichlet prior whose mode are the default shares:
-    ``r_k = (sum_i p(k given i, r) + strength * default_k) / (n + strength)``. The posterior is
-    log-concave in r, so there is but one.
+    equation 4), with a Dirichlet prior whose mode are the default shares, where query i counts
+    w_i times: ``r_k = (sum_i w_i p(k given i, r) + strength * default_k) / (sum_i w_i +
+    strength)``. The posterior is log-concave in r, so there is but one.
 
     Parameters
     ----------
     log_likelihoods
         float64 (n_queries, 3), see `_log_likelihoods`.
+    chances_listed
+        The w_i, float64 (n_queries,): chances that the list holds the truth.
     """
     default = np.array([*DEFAULT_SHARES, 1.0 - DEFAULT_SHARES.known])
     likelihoods = np.exp(log_likelihoods)
@@ -137,7 +167,7 @@ def _estimate_shares(log_likelihoods: NDArray[np.float64]) -> tuple[float, float
     for _ in range(_MOST_STEPS):
         chances = likelihoods * shares
         chances /= chances.sum(axis=1, keepdims=True)
-        before, shares = shares, chances.sum(axis=0) + _STRENGTH * default
+        before, shares = shares, chances_listed @ chances + _STRENGTH * default
         shares = shares / shares.sum()
         if np.abs(shares - before).max() < _PRECISION:
             break

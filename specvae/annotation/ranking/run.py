@@ -455,7 +455,7 @@ def finish(
         Explains the best candidates, where the drafts have what that takes; None: nothing does.
     """
     drafts = list(drafts)
-    of_run = scoring.of_run([d.lists for d in drafts if isinstance(d, Draft)], known)
+    of_run = scoring.of_run([d.lists for d in drafts if isinstance(d, Draft)], known, in_list)
     results: list[QueryResult] = [
         d.answer(scoring, of_run, annotator) if isinstance(d, Draft) else d for d in drafts
     ]

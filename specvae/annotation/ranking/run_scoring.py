@@ -24,7 +24,7 @@ from specvae.annotation.evidence.mass_error import MassError
 from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares, StatedShares
 from specvae.annotation.evidence.retention import RetentionLine
 from specvae.annotation.evidence.weighted import NO_TERMS, RunTerms
-from specvae.annotation.ranking.probability import ProbabilityModel
+from specvae.annotation.ranking.probability import ProbabilityModel, in_list_probability
 from specvae.annotation.ranking.result import ListProbabilities, ListScores
 
 
@@ -91,7 +91,12 @@ class RunScoring:
     probability: ProbabilityModel | None
     has_both_modes: bool = True
 
-    def of_run(self, lists: Sequence[ListScores], known: StatedShares | None = None) -> RunState:
+    def of_run(
+        self,
+        lists: Sequence[ListScores],
+        known: StatedShares | None = None,
+        in_list: float | None = None,
+    ) -> RunState:
         """Return the numbers that all queries of a run give together.
 
         Parameters
@@ -101,16 +106,12 @@ class RunScoring:
         known
             The shares of known compounds, if the user states them: results of a query then do not
             depend on the other queries of the run.
+        in_list
+            The share of lists that hold their truth, if the user states it.
         """
         if self.weights is None:
             return RunState()
-        if known is None:
-            weights = self.weights
-            shares = shares_of_known(
-                each.evidence.as_guessed(weights) for each in lists if each.evidence is not None
-            )
-        else:
-            shares = shares_at(known)
+        shares = self._shares_of_known(lists, in_list) if known is None else shares_at(known)
         stated = None
         if isinstance(known, float | int) and not self.has_both_modes:
             stated = float(known)
@@ -129,6 +130,22 @@ class RunScoring:
             line=RetentionLine.fit([e for e, _ in timed], [scores for _, scores in timed]),
             mass_error=MassError.fit([e for e, _ in weighed], [scores for _, scores in weighed]),
         )
+
+    def _shares_of_known(self, lists: Sequence[ListScores], in_list: float | None) -> KnownShares:
+        assert self.weights is not None
+        weights, model = self.weights, self.probability
+        pooled = [each for each in lists if each.evidence is not None]
+        windows = np.array([each.window_share for each in pooled])
+
+        def chances_listed(shares: KnownShares) -> NDArray[np.float64]:
+            assert model is not None
+            at_shares = (each.as_guessed(weights).at_shares(weights, shares) for each in pooled)
+            odds = np.array([_log_odds_in_list(model, each) for each in at_shares])
+            share = model.estimate_share(odds[windows >= 1.0]) if in_list is None else in_list
+            return in_list_probability(odds, share * windows)
+
+        evidence = (e.as_guessed(weights) for each in pooled if (e := each.evidence) is not None)
+        return shares_of_known(evidence, None if model is None else chances_listed)
 
     def final_scores(self, lists: ListScores, run: RunState) -> ListScores:
         """Return a query's scores at the shares of the run, with the terms that it adds."""
@@ -158,7 +175,8 @@ class RunScoring:
         without the truth some candidate has a fitting time or mass by chance. Fragment scores that
         were not computed are replaced by guesses.
         """
-        if self.probability is None:
+        model = self.probability
+        if model is None:
             return None
         ranked = lists
         if self.weights is not None:
@@ -166,15 +184,24 @@ class RunScoring:
         alone, evidence = lists, lists.evidence
         if evidence is not None and evidence.of_run and self.weights is not None:
             alone = lists.at_shares(self.weights, evidence.shares)
-            evidence = alone.evidence
-        names = self.probability.feature_names
-        features = [] if evidence is None else feature_row(evidence, lists.n_peaks, names)
-        row = np.array([features], dtype=np.float64)
-        (given,) = self.probability.given_in_list([lists.scores], row)
+        (given,) = model.given_in_list([lists.scores], _features(model, alone))
         if lists is not ranked:
             given = _falling(given, ranked.scores)
-        (log_odds,) = self.probability.log_odds_in_list([alone.scores], row)
-        return ListProbabilities(given, float(log_odds))
+        return ListProbabilities(given, _log_odds_in_list(model, alone))
+
+
+def _features(model: ProbabilityModel, lists: ListScores) -> NDArray[np.float64]:
+    """Return a list's features that a model wants, float64 (1, n_features)."""
+    found: list[float] = []
+    if lists.evidence is not None:
+        found = feature_row(lists.evidence, lists.n_peaks, model.feature_names)
+    return np.array([found], dtype=np.float64)
+
+
+def _log_odds_in_list(model: ProbabilityModel, lists: ListScores) -> float:
+    """Return the log odds that a list holds the truth, by scores without the terms of a run."""
+    (log_odds,) = model.log_odds_in_list([lists.scores], _features(model, lists))
+    return float(log_odds)
 
 
 def _falling(chances: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -170,3 +170,21 @@ def test_scarcity_is_of_measured_candidates() -> None:
     own = np.array([0] + [-1] * 9)
     few = own_spectra_features(np.array([0.5], dtype=np.float32), own, np.zeros(10))
     assert few[0, 4] == pytest.approx(np.log(10 / 2))
+
+
+def test_queries_count_by_the_chance_that_their_list_holds_the_truth() -> None:
+    """A known compound that is not listed looks unknown, and says nothing of those that are."""
+    found = run((40, HERE), (60, NOWHERE))
+    listed = np.repeat([1.0, 0.0], [40, 60])
+    asked: list[KnownShares] = []
+
+    def chances(shares: KnownShares) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        asked.append(shares)
+        return listed
+
+    assert shares_of_known(found, chances) == shares_of_known(found[:40])
+    # Shares and chances are computed in turn until nothing changes.
+    assert asked == [shares_of_known(found), shares_of_known(found[:40])]
+    assert shares_of_known(found, lambda _: np.ones(100)) == shares_of_known(found)
+    assert shares_of_known(found, lambda _: np.zeros(100)).known > 0.4  # nothing but the prior
+    assert shares_of_known(found[:19], chances) == DEFAULT_SHARES

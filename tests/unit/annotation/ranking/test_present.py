@@ -85,6 +85,32 @@ def test_a_stated_share_is_not_divided_where_the_library_has_one_ion_mode() -> N
         assert final.scores[0] - final.scores[1] == pytest.approx(np.log(0.8 / 0.2), abs=0.05)
 
 
+def test_lists_without_their_truth_do_not_make_the_listed_compounds_look_unknown() -> None:
+    """Half of a run's known compounds were not listed, and the share of known ones was halved."""
+    listed, other = (
+        ListScores(found.scores, 9, found)
+        for found in (evidence([6.0, 0.0], [True, False]), evidence([-6.0, 0.0], [True, False]))
+    )
+    lists = [listed] * 30 + [other] * 30
+    # A list holds the truth if a candidate's own spectra say so.
+    by_own_spectra = replace(
+        FLAT,
+        feature_names=("own_spectra",),
+        centre=(0.0,) * (N + 1),
+        scale=(*(1.0,) * N, 2.0),
+        log_temperature=(0.0,) * (N + 2),
+        in_list=(*(0.0,) * (N + 1), 2.0),
+    )
+    scoring = RunScoring(WEIGHTS, by_own_spectra)
+    assert scoring.of_run(lists).known.known > 0.95
+    # All lists hold the truth: nothing shows it, or the user says so.
+    for none, in_list in ((RunScoring(WEIGHTS, None), None), (scoring, 1.0)):
+        assert none.of_run(lists, in_list=in_list).known.known == pytest.approx(0.46, abs=0.03)
+    # The same if masses are rounded, so that hardly any list holds the truth.
+    rounded = [replace(other, window_share=1e-6)] * 30
+    assert RunScoring(WEIGHTS, FLAT).of_run([listed] * 30 + rounded).known.known > 0.95
+
+
 def shown(annotator: Annotator, ranked: Ranked, top: int | None, share: float = 0.5) -> Answer:
     scoring = replace(annotator.run_scoring, weights=WEIGHTS)
     return draft(annotator, ranked, top).answer(scoring, RunState(shares_at(share)), annotator)
