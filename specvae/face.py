@@ -144,8 +144,9 @@ class Model:
             Share of spectra whose candidates hold the right structure; None estimates it from all
             spectra together.
         known
-            Share of spectra whose compound the model's library knows; or two: by spectra of the
-            same ion mode, and by spectra of the other one only. None estimates both likewise.
+            Share of spectra whose compound the model's library knows, among those whose candidates
+            hold it; or two: by spectra of the same ion mode, and by spectra of the other one only.
+            None estimates both likewise.
         assume_adduct, assume_ion_mode
             Of spectra that state none.
         try_adducts

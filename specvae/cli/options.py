@@ -391,9 +391,10 @@ share_options = add_options(
         type=KnownSharesType(),
         default=None,
         metavar="SHARE[,SHARE]",
-        help="Share of queries whose compound has spectra in the library; or two: of those with "
-        "spectra of the query's ion mode, and of those with spectra of the other one only. Scores "
-        "and probabilities depend on it.  [default: estimated from all queries]",
+        help="Share of queries whose compound has spectra in the library, among queries whose "
+        "candidates include it; or two: of those with spectra of the query's ion mode, and of "
+        "those with spectra of the other one only. Scores and probabilities depend on it.  "
+        "[default: estimated from all queries]",
     ),
 )
 

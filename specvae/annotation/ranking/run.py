@@ -448,7 +448,8 @@ def finish(
     in_list
         Share of lists that hold their truth; None estimates it.
     known
-        Share of queries whose compound the library knows, or both shares; None estimates them.
+        Share of queries whose compound the library knows, of those whose list holds the truth, or
+        both shares; None estimates them.
     least
         Candidates of a smaller probability are left out.
     annotator

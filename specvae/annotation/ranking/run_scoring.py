@@ -35,7 +35,7 @@ class RunState:
     Attributes
     ----------
     known
-        Shares of queries whose compound the library knows.
+        Shares of queries whose compound the library knows, of those whose list holds the truth.
     line
         The line of their retention times; None where times are no evidence.
     mass_error
