@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from rdkit import Chem
 
 from specvae.errors import StructureError
 from specvae.limits import limits
 from specvae.molecules.kept_code import WorthCompiling
-from specvae.molecules.mobile_hydrogens import are_groups
+from specvae.molecules.mobile_hydrogens import has_inchi
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.quiet import TOGETHER, quiet_rdkit
 from specvae.molecules.standard import is_standard, is_usual, notes_beside
-
-if TYPE_CHECKING:
-    from specvae.molecules.plain_inchi import PlainForm
 
 Kept = Literal["smiles", "formula"]
 """Properties that may be computed while parsing: later RDKit's object must be made again."""
@@ -31,8 +28,6 @@ Kept = Literal["smiles", "formula"]
 # To compile what reads plain InChI takes some ten seconds, once for all; it saves half a
 # millisecond a structure.
 _is_worth_compiling = WorthCompiling("molecules/plain_inchi._read_all", 5_000, few_if_kept=500)
-
-_MOST_CERTAIN = 4  # atoms that share hydrogens, for which nobody has found another form
 
 # Stereochemistry and hydrogens that are atoms: for these RDKit looks at a molecule once more.
 _MARKED = re.compile(r"[@/\\]|\[\d*H")
@@ -64,7 +59,7 @@ def parse_together(
 
 
 def _parse_some(
-    texts: Sequence[tuple[str, str]], plain: Sequence[PlainForm | None], kept: Kept | None
+    texts: Sequence[tuple[str, str]], plain: Sequence[tuple[str, bool]], kept: Kept | None
 ) -> list[Molecule | str]:
     """Parse some structures; `plain` is the result of `_read_plain` for them."""
     most = limits()
@@ -73,24 +68,22 @@ def _parse_some(
         for smiles, _ in texts
     ]
     mols = [
-        _read(text) if (text := one or (form.smiles if form else "")) else None
-        for one, form in zip(written, plain, strict=True)
+        _read(one or form) if one or form else None
+        for one, (form, _) in zip(written, plain, strict=True)
     ]
     done = [
         mol
         if mol is not None
         and mol.GetNumAtoms() <= most.structure_atoms
-        and (is_standard(mol, one) if one else form is not None and _is_in_place(mol, form))
+        and (is_standard(mol, one) if one else is_certain or has_inchi(mol, inchi))
         else None
-        for mol, one, form in zip(mols, written, plain, strict=True)
+        for mol, one, (_, is_certain), (_, inchi) in zip(mols, written, plain, texts, strict=True)
     ]
     found = [
-        Molecule(mol, written=one, notes=notes_beside(mol, inchi) if one and inchi else ())
+        Molecule(mol, written=one, notes=notes_beside(mol, pair[1]) if one and pair[1] else ())
         if mol is not None
-        else _parse(smiles, inchi, _known(read, form))
-        for mol, read, one, (smiles, inchi), form in zip(
-            done, mols, written, texts, plain, strict=True
-        )
+        else _parse(*pair, read if one else None)
+        for mol, read, one, pair in zip(done, mols, written, texts, strict=True)
     ]
     if kept is not None:
         for mol, molecule in zip(done, found, strict=True):
@@ -119,33 +112,15 @@ def _parse(smiles: str, inchi: str, read: Chem.Mol | None) -> Molecule | str:
         return str(error)
 
 
-def _is_in_place(mol: Chem.Mol, form: PlainForm) -> bool:
-    """Return whether hydrogens are where they are when InChI's own library has read an InChI."""
-    largest = max(map(len, form.sharing), default=0)
-    return largest == 0 or (
-        is_standard(mol, form.smiles)
-        and (largest <= _MOST_CERTAIN or are_groups(mol, form.sharing))
-    )
-
-
-def _known(mol: Chem.Mol | None, form: PlainForm | None) -> Chem.Mol | None:
-    """Return a molecule that was read, None if it was from an InChI that RDKit must be asked about.
-
-    RDKit is asked where atoms that share hydrogens are others than those of our own rules.
-    """
-    is_known = mol is None or form is None or are_groups(mol, form.sharing)
-    return mol if is_known else None
-
-
-def _read_plain(texts: Sequence[tuple[str, str]]) -> list[PlainForm | None]:
-    """Return what `plain_inchi.read_plain` does of those that are InChI; None for others."""
+def _read_plain(texts: Sequence[tuple[str, str]]) -> list[tuple[str, bool]]:
+    """Return what `plain_inchi.read_plain` does of those that are InChI, ("", False) for others."""
     most = limits()
     inchi = [
         inchi if not smiles and len(inchi) <= most.structure_characters else ""
         for smiles, inchi in texts
     ]
     if not _is_worth_compiling(sum(map(bool, inchi))):
-        return [None] * len(texts)
+        return [("", False)] * len(texts)
     # Here, since a process that parses few structures needs no compiled code.
     from specvae.molecules.plain_inchi import read_plain
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from specvae.errors import ConfigError
 from specvae.settings import from_json, to_json
 from specvae.spectra.sparse import SparseMatrix, SparseVector
-from specvae.spectra.spectrum import Spectrum
+from specvae.spectra.spectrum import ABOVE_PRECURSOR, Spectrum
 
 LAYOUT_VERSION = 3
 """The version is raised when the same options would give other columns or values.
@@ -65,8 +65,6 @@ _MASS_DEFECT_STEPS = 50
 _ENERGY_STEP = 10.0
 _N_ENERGY_STEPS = 16
 _CHUNK_SPECTRA = 4096
-ABOVE_PRECURSOR = 1.5
-"""How far above the precursor (Th) peaks are kept: those of its isotopes."""
 _MOST_BINS = 100_000_000  # of one section: a layout with more is a damaged one
 # Decimal m/z values such as 0.3 lie a rounding error below the border of their bin.
 _BIN_SLACK = 1e-7

@@ -24,6 +24,12 @@ _FIRST_BLOCK = re.compile(r"[A-Z]{14}(?![A-Z])")
 LIGHTEST_LOSS = 0.5
 """No fragment lies nearer to its precursor (Th); a hydrogen atom weighs twice as much."""
 
+ABOVE_PRECURSOR = 1.5
+"""How far above the precursor (Th) peaks are of its ion: those of its isotopes."""
+
+FAINTEST = 0.001
+"""Peaks below this share of the highest are not compared: they may be noise."""
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Spectrum:
@@ -174,13 +180,12 @@ class Spectrum:
 
     @property
     def has_fragments(self) -> bool:
-        """Whether any peak may be of a fragment, by its m/z; True if that is unknown."""
-        end = self.singly_charged_mz
-        return end is None or self.precursor_mz is None or self.highest_fragment > 0.0
+        """Whether any peak that is compared may be of a fragment; True if that is unknown."""
+        return self.highest_fragment >= FAINTEST
 
     @property
     def highest_fragment(self) -> float:
-        """Height of the highest peak that may be of a fragment, relative to the highest of all.
+        """Height of the highest peak that may be of a fragment, relative to the highest of the ion.
 
         0 if there is no such peak, 1 if that is unknown.
         """
@@ -189,7 +194,21 @@ class Spectrum:
             return 1.0
         is_precursor = np.abs(self.mz - self.precursor_mz) < LIGHTEST_LOSS
         fragments = self.intensity[(self.mz < end - LIGHTEST_LOSS) & ~is_precursor]
-        return float(fragments.max(initial=0.0) / self.intensity.max())
+        highest = self.intensity[self.mz <= end + ABOVE_PRECURSOR].max(initial=0.0)
+        return float(fragments.max(initial=0.0) / highest) if highest > 0.0 else 0.0
+
+    @property
+    def is_compared(self) -> NDArray[np.bool_]:
+        """Which peaks may be of the ion, and are not as low as noise, bool (n_peaks,)."""
+        end = self.singly_charged_mz
+        found = self.mz <= (np.inf if end is None else end + ABOVE_PRECURSOR)
+        faintest = FAINTEST * self.intensity[found].max(initial=0.0)
+        return np.asarray(found & (self.intensity > 0.0) & (self.intensity >= faintest))
+
+    @property
+    def n_compared(self) -> int:
+        """Number of peaks that are compared, at least 1."""
+        return max(int(np.count_nonzero(self.is_compared)), 1)
 
     @property
     def first_block(self) -> str | None:

@@ -258,7 +258,7 @@ def _fit_probability(
 ) -> ProbabilityModel:
     lists: list[tuple[Evidence, int | None, int, float]] = []
     for example, share in zip(examples, _shares(examples).tolist(), strict=True):
-        n_peaks = example.query.spectrum.n_peaks
+        n_peaks = example.query.spectrum.n_compared
         whole = example.evidence, example.own_features
         # As in a mixture, and as in a run of compounds of this kind alone.
         for known in (DEFAULT_SHARES, _RUNS[example.kind]):

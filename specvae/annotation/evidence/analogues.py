@@ -18,9 +18,9 @@ from specvae.annotation.evidence.other_mode import SIGNS
 from specvae.annotation.library.labels import SpectrumLabel, labels_of, text_of
 from specvae.errors import InputError
 from specvae.spectra.adducts import Adduct, parse_adduct
-from specvae.spectra.binning import ABOVE_PRECURSOR, SOFT_EDGE, BinLayout
+from specvae.spectra.binning import SOFT_EDGE, BinLayout
 from specvae.spectra.sparse import SparseMatrix, SparseVector
-from specvae.spectra.spectrum import LIGHTEST_LOSS, Spectrum
+from specvae.spectra.spectrum import ABOVE_PRECURSOR, FAINTEST, LIGHTEST_LOSS, Spectrum
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -30,7 +30,7 @@ ANALOGUE_BINS = BinLayout(
     bin_width=0.02,
     neutral_losses=True,
     soft_edge=SOFT_EDGE,
-    min_relative_intensity=0.001,
+    min_relative_intensity=FAINTEST,
     max_peaks=200,
     drop_above_precursor=True,
 )

@@ -72,14 +72,15 @@ class Peaks(NamedTuple):
 
     @classmethod
     def of(cls, spectrum: Spectrum, max_peaks: int = MAX_PEAKS) -> Self:
-        """Take a spectrum's highest peaks; see `highest`.
+        """Take the highest of a spectrum's peaks that are compared; see `highest`.
 
         The precursor is taken as it would be with one charge (`Spectrum.singly_charged_mz`).
         """
         ion = spectrum.ion
+        chosen = spectrum.is_compared
         peaks = cls.highest(
-            spectrum.mz,
-            spectrum.intensity,
+            spectrum.mz[chosen],
+            spectrum.intensity[chosen],
             spectrum.singly_charged_mz,
             sign=-1 if ion is not None and ion.charge < 0 else 1,
             max_peaks=max_peaks,

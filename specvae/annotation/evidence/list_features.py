@@ -70,7 +70,7 @@ def list_features(evidence: Evidence, n_peaks: int) -> dict[str, float]:
     evidence
         For the candidates, at least one.
     n_peaks
-        Number of peaks of the query.
+        Number of peaks of the query that are compared (`Spectrum.n_compared`).
     """
     columns = dict(zip(EVIDENCE_KINDS, evidence.raw.T, strict=True))
     fragments, votes = columns["fragments"], columns["analogues"]

@@ -14,8 +14,8 @@ from specvae.annotation.library.ion_shares import COMMON, parse_species
 from specvae.errors import ConfigError
 from specvae.masses import is_near
 from specvae.spectra.adducts import Adduct, default_adduct, parse_adduct
-from specvae.spectra.keys import feature_of, stated
-from specvae.spectra.spectrum import Spectrum
+from specvae.spectra.keys import stated
+from specvae.spectra.spectrum import FAINTEST, Spectrum
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class Query:
             ion,
             ion_mode,
             tuple(remarks),
-            feature_of(spectrum),
+            stated(spectrum, "feature_id"),
             others,
         )
 
@@ -268,6 +268,8 @@ NO_FRAGMENTS = "no peak below the precursor m/z"
 # Of 2,100 spectra of MassBank 17 have none above, with nine peaks at most.
 _FAINT = 0.005
 FAINT_FRAGMENTS = "no fragment reaches 0.5% of the highest peak"
+# They are taken for noise, and the spectrum for one of a precursor alone.
+UNSEEN_FRAGMENTS = f"no fragment reaches {FAINTEST:.1%} of the highest peak"
 COARSE_PEAKS = "m/z of its peaks have one decimal or none"
 ABOVE_PRECURSOR = "much of its intensity lies above the precursor m/z"
 _MUCH = 0.1  # of the intensity
@@ -277,7 +279,7 @@ _ISOTOPES = 4.0  # Th above the precursor m/z in which its isotope peaks are
 def _on_peaks(spectrum: Spectrum, ion: Adduct | None) -> Iterator[str]:
     """Yield the remarks on a spectrum's peaks."""
     if not spectrum.has_fragments:
-        yield NO_FRAGMENTS
+        yield UNSEEN_FRAGMENTS if spectrum.highest_fragment else NO_FRAGMENTS
     elif spectrum.highest_fragment < _FAINT:
         yield FAINT_FRAGMENTS
     if has_coarse_peaks(spectrum):

@@ -263,7 +263,7 @@ class _PredictedQuery(NamedTuple):
             self.packed,
             ListScores(
                 scores if evidence is None else evidence.scores,
-                self.query.spectrum.n_peaks,
+                self.query.spectrum.n_compared,
                 evidence,
                 self.window_share,
             ),

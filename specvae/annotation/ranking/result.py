@@ -156,7 +156,7 @@ class ListScores:
     scores
         float64 (n_candidates,), nats.
     n_peaks
-        Peaks of the query.
+        Peaks of the query that are compared (`Spectrum.n_compared`).
     evidence
         All kinds of evidence for the candidates; None for a model that ranks by the predicted
         fingerprint alone.

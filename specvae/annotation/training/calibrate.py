@@ -143,7 +143,7 @@ def _fitted_probability(
     # None of these compounds is in the library, so that they do not show what the features mean.
     default = default_probability()
     names = default.feature_names
-    n_peaks = [each.ranked.query.spectrum.n_peaks for each in lists]
+    n_peaks = [each.ranked.query.spectrum.n_compared for each in lists]
     return default.recalibrated(
         [found.scores for found in evidence],
         [each.place for each in lists],

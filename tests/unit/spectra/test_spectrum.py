@@ -132,3 +132,22 @@ def test_fragments_lie_below_the_ion_and_are_not_it(
         mz=mz, intensity=np.ones(len(mz)), query_id="q", precursor_mz=195.0877, adduct=adduct
     )
     assert spectrum.has_fragments is expected
+
+
+def test_peaks_are_compared_that_may_be_of_the_ion_and_no_noise() -> None:
+    spectrum = Spectrum(
+        mz=np.array([80.0, 110.07, 138.06, 195.09, 196.5, 197.0]),
+        intensity=np.array([0.0, 0.99, 1.0, 1000.0, 500.0, 2e6]),
+        query_id="q",
+        precursor_mz=195.09,
+        adduct="[M+H]+",
+    )
+    assert spectrum.is_compared.tolist() == [False, False, True, True, True, False]
+    assert spectrum.n_compared == 3
+    assert spectrum.has_fragments
+    assert spectrum.highest_fragment == 0.001
+    doubly = replace(spectrum, adduct="[M+2H]2+")
+    assert doubly.is_compared.tolist() == [*[False] * 3, False, False, True]
+    unknown = replace(spectrum, precursor_mz=None)
+    assert unknown.is_compared.tolist() == [*[False] * 5, True]
+    assert replace(spectrum, precursor_mz=60.0).n_compared == 1

@@ -318,6 +318,25 @@ def test_a_query_that_the_other_mode_cannot_be_compared_with_knows_what_was_meas
     assert found.own.row.tolist() == [-1, -1, -1]
 
 
+@pytest.mark.parametrize("peaks", [(110.0713, 138.0662, 195.0877), (195.0877,)])
+def test_what_may_be_noise_or_is_beyond_the_ion_counts_nowhere(
+    pool: EvidencePool, peaks: tuple[float, ...]
+) -> None:
+    """Noise beside a precursor alone had a library match, analogues and fragments."""
+    query = spectrum_of(CAFFEINE, *peaks)
+    found = candidates(CAFFEINE, THEOBROMINE, ASPIRIN, "CCO")
+    noise = np.array([42.0338, 55.0178, 69.0447, 83.0604, 109.0634, 180.0642])
+    faint = np.append(query.intensity, np.full(len(noise), 9e-4 * query.intensity.max()))
+    mz = np.append(query.mz, noise)
+    mz, intensity = np.append(mz[np.argsort(mz)], 300.0), np.append(faint[np.argsort(mz)], 1e6)
+    noisy = replace(query, mz=mz, intensity=intensity)
+    clean, other = weigh(pool, query, found), weigh(pool, noisy, found)
+    np.testing.assert_array_equal(other.raw, clean.raw)
+    assert [each.cosine for each in other.analogues] == [each.cosine for each in clean.analogues]
+    assert noisy.has_fragments == query.has_fragments
+    assert noisy.n_compared == len(peaks)
+
+
 def test_peaks_that_the_other_mode_has_no_place_for_are_left_out() -> None:
     """Below two protons, above the highest m/z, and what is left is too low to be a spectrum."""
     query = spectrum_of(CAFFEINE, 1.5, 110.0713)

@@ -13,6 +13,7 @@ from specvae.annotation.library.query import (
     FAINT_FRAGMENTS,
     HALF,
     NO_FRAGMENTS,
+    UNSEEN_FRAGMENTS,
     Assumptions,
     Query,
 )
@@ -191,7 +192,14 @@ def test_ions_that_may_be_of_two_molecules_are_told(
 
 @pytest.mark.parametrize(
     ("fragment", "remarks"),
-    [(0.5, ()), (0.49, (FAINT_FRAGMENTS,)), (1e-30, (FAINT_FRAGMENTS,)), (500.0, ())],
+    [
+        (0.5, ()),
+        (0.49, (FAINT_FRAGMENTS,)),
+        (0.1, (FAINT_FRAGMENTS,)),
+        (0.099, (UNSEEN_FRAGMENTS,)),
+        (1e-30, (UNSEEN_FRAGMENTS,)),
+        (500.0, ()),
+    ],
 )
 def test_fragments_that_may_be_noise(fragment: float, remarks: tuple[str, ...]) -> None:
     """Noise beside a precursor is like any library spectrum that is mostly its precursor."""
@@ -202,6 +210,12 @@ def test_fragments_that_may_be_noise(fragment: float, remarks: tuple[str, ...]) 
         UNNAMED, mz=peaks, intensity=np.array([fragment, 100.0, 9.0]), adduct="[M-H]-"
     )
     assert Query.assign_ion(spectrum).remarks == remarks
+    assert spectrum.has_fragments == (UNSEEN_FRAGMENTS not in remarks)
+    # What the ion cannot have formed is not what heights are compared with.
+    beyond = replace(
+        spectrum, mz=np.append(peaks, 2.0 * precursor), intensity=np.append(spectrum.intensity, 9e9)
+    )
+    assert beyond.highest_fragment == spectrum.highest_fragment
     alone = replace(spectrum, mz=peaks[1:], intensity=spectrum.intensity[1:])
     assert Query.assign_ion(alone).remarks == (NO_FRAGMENTS,)
     unknown = replace(UNNAMED, mz=peaks, intensity=spectrum.intensity, precursor_mz=None)
