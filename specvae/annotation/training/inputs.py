@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +17,22 @@ from specvae.annotation.library.library import Library, encode_unpaired_spectra,
 from specvae.annotation.library.pairs import read_many, read_pairs
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.training.calibrate import PPM
+from specvae.annotation.training.networks import bin_layout
 from specvae.annotation.training.run_files import TrainFiles, require_files
 from specvae.annotation.training.settings import TrainConfig
+from specvae.annotation.training.validation import MAX_SPECTRA_PER_COMPOUND, few_per_group
 from specvae.errors import ConfigError, InputError
 from specvae.molecules.candidate_pool import CandidatePool
 from specvae.molecules.fingerprint import FingerprintLayout, cached_fingerprints
 from specvae.molecules.molecule import blocks_of_salt
 from specvae.molecules.structures import read_molecules, read_rows
-from specvae.progress import Progress
+from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
 from specvae.sources import is_pool
 from specvae.spectra.binning import BinLayout
 from specvae.spectra.read import read_spectra
 from specvae.spectra.sparse import SparseMatrix
+from specvae.spectra.spectrum import Spectrum
 from specvae.vae.kinds import MODEL_KINDS
 
 _POOL_ROWS = 8192
@@ -122,7 +125,56 @@ def _require_pairs_alone(config: TrainConfig, files: TrainFiles) -> None:
             )
 
 
-def read_spectrum_filter(
+def read_inputs(
+    config: TrainConfig,
+    files: TrainFiles,
+    layout: FingerprintLayout,
+    report: ReadReport,
+    *,
+    clock: Callable[[str], AbstractContextManager[None]],
+    n_jobs: int | None,
+    progress: Progress,
+) -> TrainInputs:
+    """Read all files, and compute the fingerprints of their structures.
+
+    Parameters
+    ----------
+    config, files
+        Of the run.
+    layout
+        Of the fingerprints.
+    report
+        Gets what is skipped.
+    clock
+        Entered with the name of each step: ``read``, ``fingerprints``.
+    n_jobs
+        Processes that compute fingerprints; None for one per core.
+    progress
+        Where progress is shown.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or has nothing to learn from.
+    ConfigError
+        If an adduct is unknown.
+    """
+    bins = bin_layout(config)
+    with clock("read"):
+        wanted = _read_spectrum_filter(config, files, report, progress)
+        library = _read_library(config, files, bins, wanted, report, progress)
+        folds, rows = _choose_folds(library, config, progress)
+        held_out = frozenset(block for block, fold in folds.items() if fold != "train")
+        unpaired_spectra = _read_unpaired_spectra(files, bins, wanted, held_out, report)
+    with clock("fingerprints"):
+        packed = cached_fingerprints(library.molecules, layout, n_jobs, progress)
+        unpaired_packed = _read_unpaired_molecules(
+            files, layout, (wanted.excluded, held_out), report, n_jobs, progress
+        )
+    return TrainInputs(library, folds, rows, packed, unpaired_spectra, unpaired_packed, wanted)
+
+
+def _read_spectrum_filter(
     config: TrainConfig, files: TrainFiles, report: ReadReport, progress: Progress
 ) -> SpectrumFilter:
     """Return which spectra are used for training, by the settings and the exclusion files.
@@ -150,7 +202,7 @@ def read_spectrum_filter(
     )
 
 
-def read_library(
+def _read_library(
     config: TrainConfig,
     files: TrainFiles,
     bins: BinLayout,
@@ -174,7 +226,7 @@ def read_library(
     return library
 
 
-def choose_folds(
+def _choose_folds(
     library: Library, config: TrainConfig, progress: Progress
 ) -> tuple[dict[str, str], dict[str, NDArray[np.int64]]]:
     """Return the fold of each first block, and the library's rows by fold, each int64 (n,)."""
@@ -187,7 +239,7 @@ def choose_folds(
     return folds, rows
 
 
-def read_unpaired_spectra(
+def _read_unpaired_spectra(
     files: TrainFiles,
     bins: BinLayout,
     wanted: SpectrumFilter,
@@ -210,7 +262,7 @@ def read_unpaired_spectra(
     return found
 
 
-def read_unpaired_molecules(
+def _read_unpaired_molecules(
     files: TrainFiles,
     layout: FingerprintLayout,
     left_out: tuple[frozenset[str], frozenset[str]],
@@ -275,3 +327,27 @@ def _pool_fingerprints(
                     name = part.id[i] or part.name[i] or part.inchikey[i]
                     report.skip(str(path), start + i + 1, name, *rejected)
             yield part.packed[keep]
+
+
+def spectra_of(
+    blocks: set[str], files: TrainFiles, wanted: SpectrumFilter, seed: int
+) -> tuple[list[Spectrum], list[str]]:
+    """Return some spectra of each of these compounds, and their first blocks.
+
+    They are read once more: the library keeps its spectra encoded only.
+    """
+    report = ReadReport()
+    found = [
+        (spectrum, molecule.first_block)
+        for spectrum, molecule in read_pairs(files.spectra, wanted, report, Silence())
+        if molecule.first_block in blocks
+    ]
+    number = {block: i for i, block in enumerate(sorted(blocks))}
+    kept = few_per_group(
+        np.arange(len(found)),
+        np.array([number[block] for _, block in found], dtype=np.int64),
+        MAX_SPECTRA_PER_COMPOUND,
+        seed,
+    )
+    chosen = [found[i] for i in np.sort(kept)]
+    return [spectrum for spectrum, _ in chosen], [block for _, block in chosen]

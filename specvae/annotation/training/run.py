@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from specvae import __version__
@@ -23,15 +22,12 @@ from specvae.annotation.evidence.fragment_score import (
 )
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
-from specvae.annotation.library.filter import SpectrumFilter
 from specvae.annotation.library.header import (
     AnnotatorHeader,
     LayoutIdentity,
     RunSettings,
     ValidationFigures,
 )
-from specvae.annotation.library.library import Library
-from specvae.annotation.library.pairs import read_pairs
 from specvae.annotation.output.plots import plot_training
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
@@ -44,19 +40,12 @@ from specvae.annotation.training.calibrate import (
 )
 from specvae.annotation.training.inputs import (
     TrainInputs,
-    choose_folds,
-    read_library,
-    read_spectrum_filter,
-    read_unpaired_molecules,
-    read_unpaired_spectra,
+    read_inputs,
     require_usable,
+    spectra_of,
 )
-from specvae.annotation.training.networks import (
-    bin_layout,
-    model_config,
-    objective_config,
-    optim_config,
-)
+from specvae.annotation.training.networks import objective_config, optim_config
+from specvae.annotation.training.prepared import PreparedModel, prepare
 from specvae.annotation.training.record import (
     EpochLog,
     file_digests,
@@ -72,18 +61,9 @@ from specvae.annotation.training.run_files import (
     TrainFiles,
     require_free,
 )
-from specvae.annotation.training.settings import TrainConfig, automatic_epochs, flat_settings
+from specvae.annotation.training.settings import TrainConfig, flat_settings
 from specvae.annotation.training.streams import (
     choose_pairs,
-    frequent_columns,
-    training_data,
-    training_means,
-)
-from specvae.annotation.training.validation import (
-    MAX_SPECTRA_PER_COMPOUND,
-    N_DECOYS,
-    RetrievalValidation,
-    few_per_group,
 )
 from specvae.counting import counted
 from specvae.errors import Interrupted, SpecvaeError, TrainingError
@@ -93,12 +73,8 @@ from specvae.molecules.fingerprint import FingerprintLayout, cached_fingerprints
 from specvae.progress import Progress, Silence
 from specvae.report import ReadReport
 from specvae.settings import from_json
-from specvae.spectra.binning import BinLayout
-from specvae.spectra.spectrum import Spectrum
 from specvae.vae.checkpoint import save_checkpoint
-from specvae.vae.data import TrainingData
 from specvae.vae.device import pick_device, seeded
-from specvae.vae.model import MultimodalVAE
 from specvae.vae.parallel import (
     ALONE,
     Processes,
@@ -218,32 +194,7 @@ def _folder_of(processes: Processes, files: TrainFiles) -> Iterator[TrainFiles]:
 
 
 @dataclass(frozen=True, eq=False)
-class _PreparedModel:
-    """A model before its training.
-
-    Attributes
-    ----------
-    config
-        Settings, with the number of epochs.
-    model
-        With its first weights.
-    bins
-        The columns that it reads.
-    pairs
-        int64, ascending: rows of the training fold that kept their structures.
-    validation
-        What picks the best epoch, if anything.
-    """
-
-    config: TrainConfig
-    model: MultimodalVAE
-    bins: BinLayout
-    pairs: NDArray[np.int64]
-    validation: RetrievalValidation | None
-
-
-@dataclass(frozen=True, eq=False)
-class _TrainedModel(_PreparedModel):
+class _TrainedModel(PreparedModel):
     """A model whose training has ended, with the weights of the best epoch.
 
     Attributes
@@ -276,41 +227,32 @@ class _Run:
 
     @contextmanager
     def clock(self, step: str) -> Iterator[None]:
-        """Record the seconds that a step takes."""
+        """Add the seconds that pass inside to those of a step."""
         start = time.perf_counter()
         yield
-        self.seconds[step] = round(time.perf_counter() - start, 2)
+        took = time.perf_counter() - start
+        self.seconds[step] = round(self.seconds.get(step, 0.0) + took, 2)
 
     def read(self, strict: bool) -> TrainInputs:
         """Read all files, and compute the fingerprints of their structures."""
         self.report = ReadReport(strict=strict)
         try:
-            return self._read()
+            with self.clock("read"):
+                self.digests = file_digests(self.files)
+                if self.files.fragment_score is not None:
+                    self.scorers = standard_scorers() | read_scorers(self.files.fragment_score)
+            return read_inputs(
+                self.config,
+                self.files,
+                self.layout,
+                self.report,
+                clock=self.clock,
+                n_jobs=self.n_jobs,
+                progress=self.progress,
+            )
         except SpecvaeError:
             write_failure(self.files.output, self.report)
             raise
-
-    def _read(self) -> TrainInputs:
-        config, files, report, progress = self.config, self.files, self.report, self.progress
-        bins = bin_layout(config)
-        with self.clock("read"):
-            self.digests = file_digests(files)
-            if files.fragment_score is not None:
-                self.scorers = standard_scorers() | read_scorers(files.fragment_score)
-            wanted = read_spectrum_filter(config, files, report, progress)
-            library = read_library(config, files, bins, wanted, report, progress)
-            folds, rows = choose_folds(library, config, progress)
-            held_out = frozenset(block for block, fold in folds.items() if fold != "train")
-            unpaired_spectra = read_unpaired_spectra(files, bins, wanted, held_out, report)
-        with self.clock("fingerprints"):
-            packed = self._fingerprints(library, self.layout)
-            unpaired_packed = read_unpaired_molecules(
-                files, self.layout, (wanted.excluded, held_out), report, self.n_jobs, progress
-            )
-        return TrainInputs(library, folds, rows, packed, unpaired_spectra, unpaired_packed, wanted)
-
-    def _fingerprints(self, library: Library, layout: FingerprintLayout) -> NDArray[np.uint8]:
-        return cached_fingerprints(library.molecules, layout, self.n_jobs, self.progress)
 
     def fit(self, inputs: TrainInputs, state: StateFile, resume: bool) -> _TrainedModel:
         """Train the model on what was read.
@@ -321,7 +263,7 @@ class _Run:
             If the user asked for an end before the last epoch.
         """
         files, progress = self.files, self.progress
-        ready, data = self._prepare(inputs)
+        ready, data = prepare(self.config, inputs, self.layout, self.device, progress)
         config = ready.config
         settings = flat_settings(self.config)
         del settings["optim.epochs"]  # a run at a constant rate may be given more
@@ -367,57 +309,6 @@ class _Run:
         return _TrainedModel(
             config, ready.model, ready.bins, ready.pairs, validation, history, epochs
         )
-
-    def _prepare(self, inputs: TrainInputs) -> tuple[_PreparedModel, TrainingData]:
-        """Return an untrained model with its training data."""
-        config = self.config
-        packed, rows = inputs.packed, inputs.rows
-        chosen = choose_pairs(rows["train"], config.supervision, config.unpaired_pool, config.seed)
-        bins = frequent_columns(
-            bin_layout(config), inputs.library, chosen.seen, config.inputs.min_column_count
-        )
-        library = replace(inputs.library, spectra=bins.narrow(inputs.library.spectra))
-        validation = self._validation(library, rows, packed, bins)
-        model = MultimodalVAE(model_config(config, bins, self.layout)).to(self.device)
-        if config.model.start_at_means:
-            model.start_at(training_means(library, chosen.seen, packed, bins, self.layout))
-        self.progress.log(
-            f"{config.model.kind}, preset {config.preset}: {model.n_parameters:,} parameters "
-            f"on {self.device}"
-        )
-        data = training_data(
-            library,
-            chosen.paired,
-            packed,
-            self.layout,
-            spectra=chosen.pool,
-            structures=chosen.pool,
-            unpaired_spectra=bins.narrow(inputs.unpaired_spectra),
-            unpaired_packed=inputs.unpaired_packed,
-            compound_balance=config.optim.compound_balance,
-        )
-        return _PreparedModel(
-            _with_epochs(config, data), model, bins, chosen.paired, validation
-        ), data
-
-    def _validation(
-        self,
-        library: Library,
-        rows: Mapping[str, NDArray[np.int64]],
-        packed: NDArray[np.uint8],
-        bins: BinLayout,
-    ) -> RetrievalValidation | None:
-        compounds = {fold: len(np.unique(library.compound[rows[fold]])) for fold in rows}
-        self.progress.log(
-            f"training on {counted(len(rows['train']), 'spectra')} of "
-            f"{counted(compounds['train'], 'compounds')}, "
-            f"validating on {len(rows['val']):,} of {compounds['val']:,}; MRR is the mean "
-            f"reciprocal rank of the right structure among {N_DECOYS + 1} of like mass"
-        )
-        if not len(rows["val"]):
-            self.progress.log("no compound fell into the validation fold: the last epoch is kept")
-            return None
-        return RetrievalValidation(library, rows["val"], packed, bins, self.config.seed)
 
     def finish(
         self, inputs: TrainInputs, trained: _TrainedModel, structures: CandidateSource | None
@@ -495,7 +386,8 @@ class _Run:
         to choose the epoch and to calibrate, the same share is stored.
         """
         library, config = inputs.library, self.config
-        packed = self._fingerprints(library, get_layout(ANALOGUE_FINGERPRINT))
+        layout = get_layout(ANALOGUE_FINGERPRINT)
+        packed = cached_fingerprints(library.molecules, layout, self.n_jobs, self.progress)
         rows = trained.pairs
         if len(inputs.rows["val"]):
             kept = choose_pairs(inputs.rows["val"], config.supervision, "none", config.seed).paired
@@ -537,7 +429,7 @@ class _Run:
         held_out = {library.molecules[i].first_block for i in library.compound[inputs.rows["val"]]}
         calibration = calibrate(
             annotator,
-            *_spectra_of(held_out, self.files, inputs.wanted, self.config.seed),
+            *spectra_of(held_out, self.files, inputs.wanted, self.config.seed),
             structures,
             n_jobs=self.n_jobs,
             progress=self.progress,
@@ -556,37 +448,3 @@ class _Run:
             f"(in-sample) among the structures within {PPM:g} ppm"
         )
         return replace(calibration, figures=figures)
-
-
-def _with_epochs(config: TrainConfig, data: TrainingData) -> TrainConfig:
-    """Return settings with a number of epochs: as configured, or computed from the data."""
-    if config.optim.epochs:
-        return config
-    # An epoch is a pass over the largest stream, which may be a pool of molecules.
-    largest = max(len(source) for source in data.streams().values())
-    n_epochs = automatic_epochs(largest, config.optim.batch_size)
-    return replace(config, optim=replace(config.optim, epochs=n_epochs))
-
-
-def _spectra_of(
-    blocks: set[str], files: TrainFiles, wanted: SpectrumFilter, seed: int
-) -> tuple[list[Spectrum], list[str]]:
-    """Return some spectra of each of these compounds, and their first blocks.
-
-    They are read once more: the library keeps its spectra encoded only.
-    """
-    report = ReadReport()
-    found = [
-        (spectrum, molecule.first_block)
-        for spectrum, molecule in read_pairs(files.spectra, wanted, report, Silence())
-        if molecule.first_block in blocks
-    ]
-    number = {block: i for i, block in enumerate(sorted(blocks))}
-    kept = few_per_group(
-        np.arange(len(found)),
-        np.array([number[block] for _, block in found], dtype=np.int64),
-        MAX_SPECTRA_PER_COMPOUND,
-        seed,
-    )
-    chosen = [found[i] for i in np.sort(kept)]
-    return [spectrum for spectrum, _ in chosen], [block for _, block in chosen]

@@ -22,7 +22,7 @@ from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
 from specvae.annotation.ranking.result import Ranked
 from specvae.annotation.training import calibrate as calibration
-from specvae.annotation.training import inputs, record
+from specvae.annotation.training import inputs, prepared, record
 from specvae.annotation.training import run as module
 from specvae.annotation.training.record import EpochLog
 from specvae.annotation.training.run import train
@@ -346,7 +346,7 @@ def test_resuming_with_other_data_is_refused(files: TrainFiles, tmp_path: Path) 
 def test_a_finished_run_needs_no_state(
     files: TrainFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "automatic_epochs", lambda *_: 2)
+    monkeypatch.setattr(prepared, "automatic_epochs", lambda *_: 2)
     config = tiny_config(optim__epochs=0)
     first = run(config, files)
     assert not (files.output / STATE_FILE).exists()
@@ -441,7 +441,7 @@ def test_unusable_structures_are_told_before_anything_is_read(
         write_pool(tmp_path / "molecules.csv", get_layout("svae2149"), path)
     elif content is not None:
         path.write_text(content)
-    monkeypatch.setattr(module, "read_library", lambda *_: pytest.fail("the library is read"))
+    monkeypatch.setattr(module, "read_inputs", lambda *_, **__: pytest.fail("files are read"))
     unusable = replace(files, **{option: path if option == "structures" else (path,)})  # type: ignore[arg-type]
     with pytest.raises(InputError, match=written) as caught:
         run(tiny_config(), unusable)
@@ -455,7 +455,7 @@ def test_a_missing_file_is_told_before_the_library_is_read(
 ) -> None:
     absent = tmp_path / "absent.msp"
     paths = (files.spectra[0], absent) if option == "spectra" else (absent,)
-    monkeypatch.setattr(module, "read_library", lambda *_: pytest.fail("the library is read"))
+    monkeypatch.setattr(module, "read_inputs", lambda *_, **__: pytest.fail("files are read"))
     with pytest.raises(InputError, match=r"absent\.msp"):
         run(tiny_config(), replace(files, **{option: paths}))  # type: ignore[arg-type]
 
@@ -630,7 +630,7 @@ def test_epochs_go_by_the_largest_stream(
         asked.append((n, batch_size))
         return 1
 
-    monkeypatch.setattr(module, "automatic_epochs", one)
+    monkeypatch.setattr(prepared, "automatic_epochs", one)
     header = run(tiny_config(optim__epochs=0), replace(files, unpaired_molecules=(molecules,)))
     assert asked == [(100, 8)]
     assert header.config.optim.epochs == 1
