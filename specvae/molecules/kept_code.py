@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
 
@@ -40,6 +42,19 @@ def is_kept(function: str) -> bool:
     return False
 
 
+_is_compiled: ContextVar[bool | None] = ContextVar("_is_compiled", default=None)
+
+
+@contextmanager
+def compiling(is_worth: bool) -> Iterator[None]:
+    """Let each `WorthCompiling` give the same answer inside; the results do not depend on it."""
+    token = _is_compiled.set(is_worth)
+    try:
+        yield
+    finally:
+        _is_compiled.reset(token)
+
+
 class WorthCompiling:
     """Says whether to compile a function is worth it, by how often this process needed it.
 
@@ -70,6 +85,8 @@ class WorthCompiling:
 
     def would_be(self, n: int) -> bool:
         """Return the same, without counting these `n`."""
+        if (is_worth := _is_compiled.get()) is not None:
+            return is_worth
         n += self.n_needed
         return n > self._few or (n > self._few_if_kept and self._is_kept)
 

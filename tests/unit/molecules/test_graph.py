@@ -14,6 +14,7 @@ from specvae.molecules.compiling import compiled_with
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import ATOM_CLASSES, BOND_CLASSES, GRAPH_VERSION, Graph, OrderedGraph
 from specvae.molecules.kekule import FIRST_VERSION
+from specvae.molecules.kept_code import compiling
 from specvae.molecules.molecule import Molecule
 
 MOLECULES = (
@@ -264,7 +265,6 @@ def test_graphs_that_are_taken_together_are_those_that_are_taken_alone(
     ]
     molecules = [Molecule(Chem.MolFromSmiles(text)) for text in smiles]
     alone = [OrderedGraph.of(one.mol, one.binary).to_bytes() for one in molecules]
-    monkeypatch.setattr(graphs_together, "_is_worth_compiling", lambda _: True)
     taken_alone: list[Chem.Mol] = []
     take = OrderedGraph.of
 
@@ -273,7 +273,8 @@ def test_graphs_that_are_taken_together_are_those_that_are_taken_alone(
         return take(mol, binary)
 
     monkeypatch.setattr(OrderedGraph, "of", noted)
-    assert graphs_together.graphs_of(molecules) == alone
+    with compiling(True):
+        assert graphs_together.graphs_of(molecules) == alone
     assert graphs_together.graphs_of([]) == []
     if rdBase.rdkitVersion >= FIRST_VERSION:
         others = ["[2H]C([2H])([2H])c1ccccc1-c1ccccc1", "[Na+].[Cl-]"]
@@ -295,6 +296,6 @@ def test_why_a_molecule_cannot_be_broken_stands_in_the_place_of_its_graph(
         return take(mol, places, binary)
 
     monkeypatch.setattr(Graph, "take", with_fault)
-    monkeypatch.setattr(graphs_together, "_is_worth_compiling", lambda _: False)
     why = "it cannot be broken into fragments: Can't kekulize mol."
-    assert graphs_together.graphs_of(molecules) == [graph, why]
+    with compiling(False):
+        assert graphs_together.graphs_of(molecules) == [graph, why]

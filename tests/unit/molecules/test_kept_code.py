@@ -8,7 +8,7 @@ from rdkit import Chem
 
 from specvae.annotation.evidence import compile_ahead
 from specvae.molecules import fragments, kept_code
-from specvae.molecules.kept_code import WorthCompiling, is_kept, places_of
+from specvae.molecules.kept_code import WorthCompiling, compiling, is_kept, places_of
 
 FUNCTION = "molecules/graph.classify"
 
@@ -64,6 +64,16 @@ def test_what_would_be_worth_it_is_not_counted(monkeypatch: pytest.MonkeyPatch) 
     is_worth = WorthCompiling(FUNCTION, 40)
     assert [is_worth.would_be(40), is_worth.would_be(41), is_worth(40)] == [False, True, False]
     assert is_worth.would_be(1)
+
+
+def test_the_answer_may_be_given_for_some_work() -> None:
+    is_worth = WorthCompiling(FUNCTION, 40, few_if_kept=40)
+    with compiling(True):
+        assert is_worth(1)
+        with compiling(False):
+            assert not is_worth.would_be(100)
+    assert is_worth.n_needed == 1
+    assert [is_worth.would_be(39), is_worth.would_be(40)] == [False, True]
 
 
 @pytest.mark.parametrize(

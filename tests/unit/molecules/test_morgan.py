@@ -1,5 +1,6 @@
 """Morgan environments in compiled code against RDKit's generator."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,15 +9,13 @@ from rdkit import Chem
 from rdkit.Chem import rdFingerprintGenerator
 from shared_data import shared
 
-from specvae.molecules import blocks, substructure, topology
 from specvae.molecules.blocks import MorganBlock
 from specvae.molecules.fingerprint import compute_all, get_layout
-from specvae.molecules.kept_code import WorthCompiling
+from specvae.molecules.kept_code import compiling
 from specvae.molecules.morgan import environments
 from specvae.molecules.text_tables import open_text
 from specvae.molecules.topology import Topologies
 
-FUNCTION = "molecules/morgan._set_all"
 MOLECULES = [
     "C",
     "[Na+].[Cl-]",
@@ -34,9 +33,10 @@ MOLECULES = [
 
 
 @pytest.fixture(autouse=True)
-def read(monkeypatch: pytest.MonkeyPatch) -> None:
+def read() -> Iterator[None]:
     """Read molecules from their binary form from the first one on."""
-    monkeypatch.setattr(topology, "_is_worth_reading", lambda _: True)
+    with compiling(True):
+        yield
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2, 4])
@@ -53,22 +53,21 @@ def test_bits_are_those_of_rdkit(radius: int) -> None:
             assert np.flatnonzero(bits).tolist() == list(generator.GetFingerprint(mol).GetOnBits())
 
 
-def test_it_is_used_for_many_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "_is_worth_numbering", WorthCompiling(FUNCTION, 2, few_if_kept=2))
+def test_rdkit_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     block = MorganBlock()
     taken = Topologies([Chem.MolFromSmiles(MOLECULES[-1])])
-    expected = block.compute(taken)
-    for _ in range(2):
-        block.compute(taken)
+    with compiling(False):
+        expected = block.compute(taken)
+    block.compute(taken)
     monkeypatch.setattr(block, "_generator", None)
     np.testing.assert_array_equal(block.compute(taken), expected)
 
 
 def test_it_is_left_where_rdkit_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "_is_worth_numbering", WorthCompiling(FUNCTION, 1, few_if_kept=1))
     block = MorganBlock()
     taken = Topologies([Chem.MolFromSmiles("CCO")])
-    expected = block.compute(taken)
+    with compiling(False):
+        expected = block.compute(taken)
     monkeypatch.setattr("specvae.molecules.morgan._set_all", lambda *_: None)
     for _ in range(2):
         np.testing.assert_array_equal(block.compute(taken), expected)
@@ -78,9 +77,8 @@ def test_fingerprints_of_real_structures_are_the_same(monkeypatch: pytest.Monkey
     with open_text(shared("structures/structures.tsv.gz")) as stream:
         texts = [line.rstrip().split("\t")[-1] for line, _ in zip(stream, range(400), strict=False)]
     layouts = [get_layout("mixed2149"), get_layout("morgan4096")]
-    expected = compute_all(layouts, texts[1:])
-    monkeypatch.setattr(blocks, "_is_worth_numbering", lambda _: True)
-    monkeypatch.setattr(substructure, "_is_worth_searching", lambda _: True)
+    with compiling(False):
+        expected = compute_all(layouts, texts[1:])
     made: list[bytes] = []
     mol: Any = Chem.Mol
 

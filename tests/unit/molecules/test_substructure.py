@@ -1,10 +1,12 @@
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from rdkit import Chem
 
 from specvae.molecules import substructure, substructure_search
 from specvae.molecules.blocks import get_block
-from specvae.molecules.kept_code import WorthCompiling
+from specvae.molecules.kept_code import compiling
 from specvae.molecules.search_plan import UNSETTLED
 from specvae.molecules.substructure import SubstructureMatcher
 from specvae.molecules.topology import Topologies
@@ -43,10 +45,11 @@ MOLECULES = [
 
 
 @pytest.fixture(autouse=True)
-def searched(monkeypatch: pytest.MonkeyPatch) -> None:
+def searched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Search for patterns from the first molecule on."""
     monkeypatch.setattr(substructure, "_FEWEST_MOLECULES", 0)
-    monkeypatch.setattr(substructure, "_is_worth_searching", lambda _: True)
+    with compiling(True):
+        yield
 
 
 def matches_of(matcher: SubstructureMatcher, mol: Chem.Mol) -> list[bool]:
@@ -157,12 +160,11 @@ def test_a_search_that_takes_long_is_left_to_rdkit(monkeypatch: pytest.MonkeyPat
 
 
 def test_few_molecules_need_no_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    worth = WorthCompiling("molecules/substructure_search._search_each", 2, few_if_kept=2)
-    monkeypatch.setattr(substructure, "_is_worth_searching", worth)
     monkeypatch.delattr(substructure_search, "search_all")
     matcher = SubstructureMatcher([Chem.MolFromSmarts("CC(C)CO")])
     mol = Chem.MolFromSmiles("CC(C)CO")
-    assert [matches_of(matcher, mol) for _ in range(2)] == [[True]] * 2
+    with compiling(False):
+        assert matches_of(matcher, mol) == [True]
     with pytest.raises(ImportError):
         matches_of(matcher, mol)
 

@@ -1,9 +1,11 @@
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from rdkit import Chem
 
-from specvae.molecules import topology as topology_module
 from specvae.molecules import topology_reader
+from specvae.molecules.kept_code import compiling
 from specvae.molecules.topology import AtomKind, BondKind, Topologies, atom_kinds, bond_kinds
 
 MOLECULES = [
@@ -34,10 +36,10 @@ MOLECULES = [
 
 
 @pytest.fixture(params=[True, False], autouse=True)
-def is_read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+def is_read(request: pytest.FixtureRequest) -> Iterator[bool]:
     """Read molecules from their binary form, or ask RDKit for each atom, as for few molecules."""
-    monkeypatch.setattr(topology_module, "_is_worth_reading", lambda _: request.param)
-    return bool(request.param)
+    with compiling(request.param):
+        yield bool(request.param)
 
 
 def test_kinds_are_what_rdkit_says_of_each_atom_and_bond() -> None:

@@ -1,6 +1,6 @@
 """Fragment scores of many queries' candidates are those of each query alone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +15,11 @@ from specvae.annotation.evidence.fragment_lists import FragmentList, scoring
 from specvae.annotation.evidence.fragment_peaks import MAX_PEAKS, Peaks
 from specvae.annotation.evidence.fragment_score import FragmentScorer, standard_scorers
 from specvae.errors import StructureError
-from specvae.molecules import entry_store, graphs_together, workers
+from specvae.molecules import entry_store, workers
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.graph import OrderedGraph
 from specvae.molecules.graph_cache import GraphCache
+from specvae.molecules.kept_code import compiling
 from specvae.molecules.molecule import Molecule
 
 SMILES = (CAFFEINE, "CCOc1ccc(NC(C)=O)cc1", "CC(=O)Oc1ccccc1C(=O)O", "CCCCOC(=O)c1ccccc1")
@@ -38,7 +39,7 @@ def score_lists(
 
 
 @pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """SMILES of the molecules of which RDKit is asked for a graph."""
     found: list[str] = []
     take = OrderedGraph.of
@@ -48,8 +49,8 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return take(mol, binary)
 
     monkeypatch.setattr(OrderedGraph, "of", noted)
-    monkeypatch.setattr(graphs_together, "_is_worth_compiling", lambda _: False)
-    return found
+    with compiling(False):
+        yield found
 
 
 @pytest.fixture
@@ -216,6 +217,5 @@ def test_what_cannot_be_broken_is_an_error(monkeypatch: pytest.MonkeyPatch) -> N
         raise StructureError("it cannot be broken into fragments: because")
 
     monkeypatch.setattr(OrderedGraph, "of", refused)
-    monkeypatch.setattr(graphs_together, "_is_worth_compiling", lambda _: False)
-    with pytest.raises(StructureError, match="because"):
+    with compiling(False), pytest.raises(StructureError, match="because"):
         score_lists(standard_scorers(), lists())

@@ -27,10 +27,10 @@ from specvae.annotation.ranking.rank import rank_spectra
 from specvae.annotation.ranking.result import Cause, Ranked, Refusal, Unranked
 from specvae.annotation.ranking.tally import Tally
 from specvae.errors import ConfigError
-from specvae.molecules import graphs_together
 from specvae.molecules.candidates import CandidateSet
 from specvae.molecules.fingerprint import fingerprints, get_layout
 from specvae.molecules.graph import Graph
+from specvae.molecules.kept_code import compiling
 from specvae.molecules.molecule import Molecule
 from specvae.report import ReadReport
 from specvae.spectra.adducts import parse_adduct
@@ -339,12 +339,11 @@ def test_an_unusable_candidate_ends_no_run(
         return take(mol, places, binary)
 
     monkeypatch.setattr(Graph, "take", with_fault)
-    monkeypatch.setattr(graphs_together, "_is_worth_compiling", lambda _: False)
     path = tmp_path / "candidates.csv"
     rows = "".join(f"{query.query_id},{s},{s[:4]}\n" for s in (broken.smiles, CAFFEINE, "CCO"))
     path.write_text(f"query_id,smiles,name\n{rows}", encoding="utf-8")
     report = ReadReport()
-    with CandidateSource(path, annotator.layout, 10.0, report) as source:
+    with compiling(False), CandidateSource(path, annotator.layout, 10.0, report) as source:
         for _ in range(2):
             (outcome,) = rank_spectra(
                 annotator, [annotator.assign_ion(query)], source, QueryFilter()
