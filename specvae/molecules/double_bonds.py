@@ -1,4 +1,8 @@
-"""Double bonds of a molecule of which is known how many each atom needs, in compiled code."""
+"""Double bonds of a molecule of which is known how many each atom needs, in compiled code.
+
+Some atoms share hydrogens (`Sketch.group`): these are put in any place that leaves the others their
+double bonds.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,14 @@ from specvae.molecules.sketch import (
     MOST_TRIES,
     N_ATOMS,
     N_BONDS,
+    N_GROUPS,
     N_RINGS,
     Sketch,
 )
 
 
 @inner
-def match(
+def _match(
     needed: int, bonds: NDArray[np.int64], partner: NDArray[np.int64], sketch: Sketch
 ) -> bool:
     """Find a partner for each of some atoms among them; return whether there is one for all.
@@ -213,7 +218,7 @@ def set_double(needed: int, sketch: Sketch) -> bool:
 
     So it is where all that may be set in another way are bonds of aromatic rings of six.
     """
-    links = sketch.mobile
+    links = sketch.links
     for a in range(sketch.numbers[N_ATOMS]):
         sketch.partner[a] = -1
         links[a] = sketch.around[a] & needed if needed >> a & 1 else ZERO
@@ -228,7 +233,7 @@ def set_double(needed: int, sketch: Sketch) -> bool:
                 in_sixes |= ring & sketch.around[a]
         if left >> a & 1 and links[a] & ~in_sixes:
             return False
-    if not match(left, links, sketch.partner, sketch):
+    if not _match(left, links, sketch.partner, sketch):
         return False
     waiting = needed
     while waiting != 0:
@@ -236,3 +241,54 @@ def set_double(needed: int, sketch: Sketch) -> bool:
         waiting &= waiting - 1
         sketch.double[a] |= 1 << sketch.partner[a]
     return True
+
+
+@inner
+def _next_choice(chosen: int) -> int:
+    """Return the next set of as many places, as numbers ascend (HAKMEM, item 175)."""
+    lowest = chosen & -chosen
+    ripple = chosen + lowest
+    return ripple | (((chosen ^ ripple) >> 2) // lowest)
+
+
+@inner
+def _placed(choice: int, sites: int) -> int:
+    """Return those of a set of sites whose places in it are chosen."""
+    found = ZERO
+    while choice != 0:
+        site = sites & -sites
+        sites &= sites - 1
+        if choice & 1:
+            found |= site
+        choice >>= 1
+    return found
+
+
+@inner
+def place_hydrogens(needed: int, sketch: Sketch) -> int:
+    """Put the hydrogens that atoms share somewhere; return those of these atoms without one.
+
+    They need a double bond, as all atoms of `needed` do. -1 where no place leaves each its own.
+    """
+    n_groups = sketch.numbers[N_GROUPS]
+    choices = sketch.choices
+    for group in range(n_groups):
+        choices[group] = (1 << sketch.group_free[group]) - 1
+    for _ in range(MOST_TRIES):
+        double = ZERO
+        for group in range(n_groups):
+            sites = sketch.group[group]
+            double |= sites & ~_placed(choices[group], sites)
+        if _match(needed | double, sketch.around, sketch.partner, sketch):
+            return double
+        group = ZERO
+        while group < n_groups:
+            following = _next_choice(choices[group]) if choices[group] else ZERO + (1 << 62)
+            if following < 1 << size_of(sketch.group[group]):
+                choices[group] = following
+                break
+            choices[group] = (1 << sketch.group_free[group]) - 1
+            group += 1
+        if group == n_groups:
+            break
+    return ZERO - 1

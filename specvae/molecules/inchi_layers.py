@@ -9,7 +9,6 @@ from specvae.molecules.bit_sets import lowest_of
 from specvae.molecules.compiling import ZERO, inner
 from specvae.molecules.double_bonds import is_joined
 from specvae.molecules.sketch import (
-    IS_CERTAIN,
     LETTERS,
     MOST_GROUPS,
     N_ATOMS,
@@ -303,7 +302,6 @@ def read_layers(data: NDArray[np.uint8], at: int, end: int, most: int, sketch: S
         sketch.double[a] = sketch.triple[a] = 0
         sketch.parity[a] = sketch.same_side[a] = sketch.other_side[a] = 0
     sketch.numbers[N_GROUPS] = sketch.numbers[NITRO] = sketch.numbers[NITRO_OXYGENS] = 0
-    sketch.numbers[IS_CERTAIN] = 1
     at = _read_bonds(data, at + 2, end, sketch)
     if at < 0 or not is_joined(sketch):
         return False

@@ -21,7 +21,7 @@ Keto and enol forms, whose hydrogens move to carbon, stay as they are written.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, islice
 from math import comb
 from typing import NamedTuple
@@ -90,7 +90,8 @@ def place_hydrogens(mol: Chem.Mol, inchi: str = "") -> Chem.Mol:
     if not may_be_elsewhere(mol):
         return mol
     kekule = without_aromatic_bonds(mol)
-    groups = [group for group in _Groups(kekule).find() if group.is_mobile]
+    found = _Groups(kekule)
+    groups = [replace(group, cost=found.costs(group)) for group in found.mobile()]
     if not groups:
         return mol
     ranks = _ranks(mol, groups)
@@ -101,11 +102,11 @@ def place_hydrogens(mol: Chem.Mol, inchi: str = "") -> Chem.Mol:
     moved = [group for group, form in zip(groups, best, strict=True) if form]
     if all(_is_certain(group, mol) for group in moved) and not mol.HasSubstructMatch(_UNUSUAL):
         return placed
-    found = first_block(placed)
-    if inchi and found == Chem.InchiToInchiKey(inchi)[:_FIRST_BLOCK]:  # type: ignore[no-untyped-call]
+    block = first_block(placed)
+    if inchi and block == Chem.InchiToInchiKey(inchi)[:_FIRST_BLOCK]:  # type: ignore[no-untyped-call]
         return placed
     wanted = first_block(mol)
-    if found == wanted:
+    if block == wanted:
         return placed
     # At least one of the groups is not mobile by InChI's rules, or not in that form.
     chosen: list[tuple[_Group, _Form | None]] = []
@@ -115,6 +116,23 @@ def place_hydrogens(mol: Chem.Mol, inchi: str = "") -> Chem.Mol:
                 chosen.append((group, form))
                 break
     return _with_forms(kekule, chosen) if chosen else mol
+
+
+def are_groups(mol: Chem.Mol, sharing: Iterable[frozenset[int]]) -> bool:
+    """Return whether atoms that share hydrogens do so by the rules of this module, too.
+
+    Not where these might find other groups in another form of the molecule.
+
+    Parameters
+    ----------
+    mol
+        Sanitised, with the hydrogens in any place.
+    sharing
+        Sets of numbers of its atoms.
+    """
+    found = _Groups(without_aromatic_bonds(mol))
+    sure = {group.sites for group in found.mobile() if not found.may_be_larger(group)}
+    return sure.issuperset(sharing)
 
 
 def may_be_elsewhere(mol: Chem.Mol) -> bool:
@@ -175,12 +193,6 @@ def _with_forms(kekule: Chem.RWMol, forms: Iterable[tuple[_Group, _Form | None]]
     return placed
 
 
-def has_inchi(mol: Chem.Mol, inchi: str) -> bool:
-    """Return whether a molecule has the first block of an InChI's key."""
-    wanted: str = Chem.InchiToInchiKey(inchi)  # type: ignore[no-untyped-call]
-    return first_block(mol) == wanted[:_FIRST_BLOCK]
-
-
 def first_block(mol: Chem.Mol) -> str:
     """Return the first block of a molecule's InChIKey."""
     # Without stereochemistry, which is no part of it.
@@ -192,7 +204,7 @@ def first_block(mol: Chem.Mol) -> str:
 _Form = dict[int, int]
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Group:
     """Atoms that share mobile hydrogens.
 
@@ -209,13 +221,9 @@ class _Group:
     """
 
     bonds: dict[int, set[int]]
-    sites: set[int]
+    sites: frozenset[int]
     free: set[int]
     cost: dict[int, float] = field(default_factory=dict)
-
-    @property
-    def is_mobile(self) -> bool:
-        return 0 < len(self.free) < len(self.sites)
 
 
 class _Atom(NamedTuple):
@@ -316,8 +324,8 @@ class _Groups:
             and atom.valence == valence
         )
 
-    def find(self) -> Iterator[_Group]:
-        """Yield the groups, with the costs of their sites."""
+    def mobile(self) -> Iterator[_Group]:
+        """Yield the groups of which some sites have a double bond, and some have none."""
         self._add_rings()
         self._add_tropolones()
         self._add_centres()
@@ -331,11 +339,27 @@ class _Groups:
                 atoms |= fresh
                 waiting += fresh
             left -= atoms
-            sites = atoms & self._sites
+            sites = frozenset(atoms & self._sites)
             free = {site for site in sites if site not in self._partner}
-            group = _Group({atom: self._bonds[atom] for atom in atoms}, sites, free)
-            group.cost = {site: self._cost(site, sites) for site in sites}
-            yield group
+            if 0 < len(free) < len(sites):
+                yield _Group({atom: self._bonds[atom] for atom in atoms}, sites, free)
+
+    def costs(self, group: _Group) -> dict[int, float]:
+        """Return what a hydrogen costs at each site of a group; see `_Group`."""
+        return {site: self._cost(site, group.sites) for site in group.sites}
+
+    def may_be_larger(self, group: _Group) -> bool:
+        """Return whether a ring of a group has another atom, with a double bond out of the ring."""
+        return any(
+            len(group.bonds.keys() & set(ring)) > 1
+            and any(
+                atom in self._ring_atoms
+                and atom not in group.bonds
+                and self._partner.get(atom, atom) not in ring
+                for atom in ring
+            )
+            for ring in self._rings
+        )
 
     def _connect(self, a: int, b: int) -> None:
         self._bonds.setdefault(a, set()).add(b)
@@ -443,7 +467,7 @@ class _Groups:
                     if other in self._bonds:
                         self._bonds[other].discard(atom)
 
-    def _cost(self, site: int, group: set[int]) -> float:
+    def _cost(self, site: int, group: frozenset[int]) -> float:
         number = self._atoms[site].number
         if number != 7:
             return COSTS.oxygen_hydrogen if number == 8 else COSTS.sulfur_hydrogen

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rdkit import Chem
 
 from specvae.errors import StructureError
 from specvae.limits import limits
 from specvae.molecules.kept_code import WorthCompiling
-from specvae.molecules.mobile_hydrogens import has_inchi
+from specvae.molecules.mobile_hydrogens import are_groups
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.quiet import TOGETHER, quiet_rdkit
 from specvae.molecules.standard import is_standard, is_usual, notes_beside
+
+if TYPE_CHECKING:
+    from specvae.molecules.plain_inchi import PlainForm
 
 Kept = Literal["smiles", "formula"]
 """Properties that may be computed while parsing: later RDKit's object must be made again."""
@@ -28,6 +31,8 @@ Kept = Literal["smiles", "formula"]
 # To compile what reads plain InChI takes some ten seconds, once for all; it saves half a
 # millisecond a structure.
 _is_worth_compiling = WorthCompiling("molecules/plain_inchi._read_all", 5_000, few_if_kept=500)
+
+_MOST_CERTAIN = 4  # atoms that share hydrogens, for which nobody has found another form
 
 # Stereochemistry and hydrogens that are atoms: for these RDKit looks at a molecule once more.
 _MARKED = re.compile(r"[@/\\]|\[\d*H")
@@ -59,7 +64,7 @@ def parse_together(
 
 
 def _parse_some(
-    texts: Sequence[tuple[str, str]], plain: Sequence[tuple[str, bool]], kept: Kept | None
+    texts: Sequence[tuple[str, str]], plain: Sequence[PlainForm | None], kept: Kept | None
 ) -> list[Molecule | str]:
     """Parse some structures; `plain` is the result of `_read_plain` for them."""
     most = limits()
@@ -68,22 +73,24 @@ def _parse_some(
         for smiles, _ in texts
     ]
     mols = [
-        _read(one or form) if one or form else None
-        for one, (form, _) in zip(written, plain, strict=True)
+        _read(text) if (text := one or (form.smiles if form else "")) else None
+        for one, form in zip(written, plain, strict=True)
     ]
     done = [
         mol
         if mol is not None
         and mol.GetNumAtoms() <= most.structure_atoms
-        and (is_standard(mol, one) if one else is_certain or has_inchi(mol, inchi))
+        and (is_standard(mol, one) if one else form is not None and _is_in_place(mol, form))
         else None
-        for mol, one, (_, is_certain), (_, inchi) in zip(mols, written, plain, texts, strict=True)
+        for mol, one, form in zip(mols, written, plain, strict=True)
     ]
     found = [
-        Molecule(mol, written=one, notes=notes_beside(mol, pair[1]) if one and pair[1] else ())
+        Molecule(mol, written=one, notes=notes_beside(mol, inchi) if one and inchi else ())
         if mol is not None
-        else _parse(*pair, read if one else None)
-        for mol, read, one, pair in zip(done, mols, written, texts, strict=True)
+        else _parse(smiles, inchi, _known(read, form))
+        for mol, read, one, (smiles, inchi), form in zip(
+            done, mols, written, texts, plain, strict=True
+        )
     ]
     if kept is not None:
         for mol, molecule in zip(done, found, strict=True):
@@ -112,15 +119,33 @@ def _parse(smiles: str, inchi: str, read: Chem.Mol | None) -> Molecule | str:
         return str(error)
 
 
-def _read_plain(texts: Sequence[tuple[str, str]]) -> list[tuple[str, bool]]:
-    """Return what `plain_inchi.read_plain` does of those that are InChI, ("", False) for others."""
+def _is_in_place(mol: Chem.Mol, form: PlainForm) -> bool:
+    """Return whether hydrogens are where they are when InChI's own library has read an InChI."""
+    largest = max(map(len, form.sharing), default=0)
+    return largest == 0 or (
+        is_standard(mol, form.smiles)
+        and (largest <= _MOST_CERTAIN or are_groups(mol, form.sharing))
+    )
+
+
+def _known(mol: Chem.Mol | None, form: PlainForm | None) -> Chem.Mol | None:
+    """Return a molecule that was read, None if it was from an InChI that RDKit must be asked about.
+
+    RDKit is asked where atoms that share hydrogens are others than those of our own rules.
+    """
+    is_known = mol is None or form is None or are_groups(mol, form.sharing)
+    return mol if is_known else None
+
+
+def _read_plain(texts: Sequence[tuple[str, str]]) -> list[PlainForm | None]:
+    """Return what `plain_inchi.read_plain` does of those that are InChI; None for others."""
     most = limits()
     inchi = [
         inchi if not smiles and len(inchi) <= most.structure_characters else ""
         for smiles, inchi in texts
     ]
     if not _is_worth_compiling(sum(map(bool, inchi))):
-        return [("", False)] * len(texts)
+        return [None] * len(texts)
     # Here, since a process that parses few structures needs no compiled code.
     from specvae.molecules.plain_inchi import read_plain
 

@@ -1,37 +1,34 @@
-"""Plain InChI read in compiled code: as SMILES, with mobile hydrogens in their places.
+"""Plain InChI read as SMILES in compiled code.
 
 Lists of candidates often give structures as InChI. To make a molecule of one, InChI's library takes
-several times as long as RDKit does for a SMILES, and `specvae.molecules.mobile_hydrogens` then asks
-about each atom. A *plain* InChI has layers of connections, hydrogens and stereochemistry only, no
-charges but those of nitro groups, and usual valences. What it says is a graph of atoms with a
-number of hydrogens at each, and groups of atoms that share some: these groups are InChI's own, so
-that nothing must be asked about them. Here double bonds are set so that every atom has its valence,
-the hydrogens of each group are put where `mobile_hydrogens` puts them, by the same costs, and the
-result is written as a SMILES.
+several times as long as RDKit does for a SMILES. A *plain* InChI has layers of connections,
+hydrogens and stereochemistry only, no charges but those of nitro groups, and usual valences. What
+it says is a graph of atoms with a number of hydrogens at each, and groups of atoms that share some.
+Here double bonds are set so that every atom has its valence, with the hydrogens of each group in
+any place, and the result is written as a SMILES: the caller gets the groups with it, and puts their
+hydrogens in their places.
 
 Whatever else there might be is left to RDKit: where double bonds could be set in another way that
-is another structure, where two places of hydrogens cost the same, where a group is another one by
-the rules of `mobile_hydrogens`, with rings that cannot be told by their shortest ones, with
-stereochemistry of other atoms than saturated carbons and C=C outside rings. A test compares what is
-read here with what RDKit and `mobile_hydrogens` make of the same InChI.
+is another structure, with rings that cannot be told by their shortest ones, with stereochemistry of
+other atoms than saturated carbons and C=C outside rings. A test compares what is read here with
+what RDKit makes of the same InChI.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from specvae.molecules.bit_sets import SET_SIZE, lowest_of, size_of
 from specvae.molecules.compiling import ZERO, compiled, inner
-from specvae.molecules.double_bonds import find_rings, set_double
+from specvae.molecules.double_bonds import find_rings, place_hydrogens, set_double
 from specvae.molecules.inchi_layers import read_layers
-from specvae.molecules.mobile_groups import place_mobile
 from specvae.molecules.sketch import (
     CARBON,
-    IS_CERTAIN,
     N_ATOMS,
     N_GROUPS,
     N_RINGS,
@@ -51,11 +48,23 @@ _MOST_SITES = 14  # of a group
 _LARGEST_RING = 8  # RDKit finds aromatic rings within larger ones in some orders of atoms only
 
 
-def read_plain(texts: Sequence[str], most_atoms: int) -> list[tuple[str, bool]]:
-    """Return the structures of plain InChI as SMILES; "" for each that RDKit must be asked about.
+class PlainForm(NamedTuple):
+    """The structure of an InChI.
 
-    And whether it is certain that it has that InChI: the places of hydrogens of large groups may
-    be those of another compound by InChI's rules, so that it must be computed.
+    Parameters
+    ----------
+    smiles
+        With the hydrogens that atoms share in any place.
+    sharing
+        The sets of these atoms, which count from 0 in the order of the SMILES.
+    """
+
+    smiles: str
+    sharing: list[frozenset[int]]
+
+
+def read_plain(texts: Sequence[str], most_atoms: int) -> list[PlainForm | None]:
+    """Return the structures of plain InChI, None for each that RDKit must be asked about.
 
     Parameters
     ----------
@@ -69,11 +78,19 @@ def read_plain(texts: Sequence[str], most_atoms: int) -> list[tuple[str, bool]]:
     begins = np.cumsum([0, *map(len, encoded)])
     out = np.empty(len(texts) * SET_SIZE * LONGEST, np.uint8)
     ends = np.zeros(len(texts) + 1, np.int64)
-    is_certain = np.zeros(len(texts), np.bool_)
-    _read_all(data, begins, min(most_atoms, SET_SIZE), empty_sketch(), out, ends, is_certain)
+    group = np.zeros((len(texts), SET_SIZE), np.uint8)
+    _read_all(data, begins, min(most_atoms, SET_SIZE), empty_sketch(), out, ends, group)
     written = out[: ends[-1]].tobytes().decode()
-    bounds = zip(pairwise(ends.tolist()), is_certain.tolist(), strict=True)
-    return [(written[begin:end], certain) for (begin, end), certain in bounds]
+    n_sets = group.max(axis=1, initial=0).tolist()
+    return [
+        PlainForm(
+            written[begin:end],
+            [frozenset(np.flatnonzero(group[k] == n + 1).tolist()) for n in range(n_sets[k])],
+        )
+        if end > begin
+        else None
+        for k, (begin, end) in enumerate(pairwise(ends.tolist()))
+    ]
 
 
 @inner
@@ -352,11 +369,21 @@ def _read(data: NDArray[np.uint8], at: int, end: int, most: int, sketch: Sketch)
     if sites != 0:
         if _is_thiophene_at(sites, sketch):
             return False
-        more = place_mobile(needed, sketch)
+        more = place_hydrogens(needed, sketch)
         if more < 0:
             return False
         needed |= more
     return set_double(needed, sketch) and _has_usual_stereo(sketch)
+
+
+@inner
+def _note_groups(sketch: Sketch, group: NDArray[np.uint8]) -> None:
+    """Note of each atom of the SMILES which of the sets that share hydrogens it is in, from 1."""
+    for k in range(sketch.numbers[N_GROUPS]):
+        sites = sketch.group[k]
+        while sites != 0:
+            group[sketch.place[lowest_of(sites)]] = k + 1
+            sites &= sites - 1
 
 
 @compiled
@@ -367,13 +394,14 @@ def _read_all(
     sketch: Sketch,
     out: NDArray[np.uint8],
     ends: NDArray[np.int64],
-    is_certain: NDArray[np.bool_],
+    group: NDArray[np.uint8],
 ) -> None:
     """Write the SMILES of texts one behind the other; see `read_plain`."""
     at = ZERO
     for k in range(len(begins) - 1):
         if _read(data, begins[k], begins[k + 1], most_atoms, sketch):
             behind = write_smiles(at, sketch, out)
-            is_certain[k] = sketch.numbers[IS_CERTAIN] != 0
-            at = behind if behind > 0 else at
+            if behind > 0:
+                at = behind
+                _note_groups(sketch, group[k])
         ends[k + 1] = at

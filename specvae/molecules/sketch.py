@@ -40,14 +40,12 @@ class Sketch(NamedTuple):
         Sets of atoms that share hydrogens; how many of them have no double bond (MOST_GROUPS,).
     rings
         Sets of atoms of rings (MOST_RINGS,).
-    mobile
-        Of each atom those that it may exchange double bonds with: those of a group of
-        `mobile_hydrogens`.
+    links
+        Of each atom those that it may have a double bond to.
     numbers
         What else there is, see `N_ATOMS`.
-    spare, costs, choices, free
-        Room for other partners, for the costs of a group's sites, for places of the hydrogens of
-        each group and the sites that follow.
+    choices
+        Room for the places of the hydrogens of each group.
     parity
         Of each stereocentre 1 or 2, else 0: InChI's ``-`` and ``+``, as they are in the structure.
     same_side, other_side
@@ -55,6 +53,9 @@ class Sketch(NamedTuple):
         side of it, or on different ones.
     search
         Room of a search for double bonds (64, 3).
+    place, open_bonds
+        Of each atom its place in the SMILES; the bonds that close rings and are open while it is
+        written.
     """
 
     number: NDArray[np.int64]
@@ -68,21 +69,19 @@ class Sketch(NamedTuple):
     group: NDArray[np.int64]
     group_free: NDArray[np.int64]
     rings: NDArray[np.int64]
-    mobile: NDArray[np.int64]
+    links: NDArray[np.int64]
     numbers: NDArray[np.int64]
-    spare: NDArray[np.int64]
-    costs: NDArray[np.int64]
     choices: NDArray[np.int64]
-    free: NDArray[np.int64]
     parity: NDArray[np.int64]
     same_side: NDArray[np.int64]
     other_side: NDArray[np.int64]
     search: NDArray[np.int64]
+    place: NDArray[np.int64]
+    open_bonds: NDArray[np.int64]
 
 
 # Places in `Sketch.numbers`: atoms, bonds, groups, rings; hydrogens of the formula; sets of atoms:
-# nitrogens of nitro groups and their single-bonded oxygens; sites, blocked atoms, atoms of rings
-# with sites, as `mobile_hydrogens` has them; whether it would not ask InChI about what it has done.
+# nitrogens of nitro groups and their single-bonded oxygens.
 (
     N_ATOMS,
     N_BONDS,
@@ -91,11 +90,7 @@ class Sketch(NamedTuple):
     N_HYDROGENS,
     NITRO,
     NITRO_OXYGENS,
-    SITES,
-    BLOCKED,
-    IN_RINGS,
-    IS_CERTAIN,
-) = range(11)
+) = range(7)
 
 
 def empty_sketch() -> Sketch:
@@ -104,12 +99,10 @@ def empty_sketch() -> Sketch:
     def room(*size: int) -> NDArray[np.int64]:
         return np.zeros(size, np.int64)
 
-    groups, rings = (room(MOST_GROUPS), room(MOST_GROUPS)), room(MOST_RINGS)
-    return Sketch(
-        *(room(64), room(64), room(64), room(64), room(64), room(64), room(64), room(64)),
-        *groups,
-        rings,
-        *(room(64), room(64), room(64), room(64), room(64), room(64)),
-        *(room(64), room(64), room(64)),
-        room(64, 3),
+    of_atoms = [room(64) for _ in range(len(Sketch._fields))]
+    return Sketch(*of_atoms)._replace(
+        group=room(MOST_GROUPS),
+        group_free=room(MOST_GROUPS),
+        rings=room(MOST_RINGS),
+        search=room(64, 3),
     )

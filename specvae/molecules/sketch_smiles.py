@@ -1,9 +1,8 @@
 """A molecule written as SMILES in compiled code.
 
-Some fields of a `Sketch` have other meanings here: `mobile` are the neighbours of each atom in the
-tree that is written, `partner` the one before, -1 for the first, `missing` those behind; `costs`
-the place of each atom in the text, `choices` the mark of its bond to the one before: 1 for ``/``,
-2 for its mirror image, 0 for none.
+Some fields of a `Sketch` have other meanings here: `links` are the neighbours of each atom in the
+tree that is written, `partner` the one before, -1 for the first, `missing` those behind; `choices`
+is the mark of its bond to the one before: 1 for ``/``, 2 for its mirror image, 0 for none.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def _is_clockwise(a: int, sketch: Sketch) -> bool:
     InChI says whether they do by rising numbers, a hydrogen first.
     """
     before = sketch.partner[a]
-    others = sketch.around[a] & ~sketch.mobile[a]
+    others = sketch.around[a] & ~sketch.links[a]
     behind = sketch.missing[a]
     # Pairs that stand the other way round than by their numbers.
     n = ZERO
@@ -93,7 +92,7 @@ def _to_mark(a: int, sketch: Sketch) -> int:
     One that has no double bond, else one at which nothing is marked: a mark says something of both
     ends of its bond.
     """
-    near = sketch.around[a] & ~sketch.double[a] & sketch.mobile[a]
+    near = sketch.around[a] & ~sketch.double[a] & sketch.links[a]
     best = ZERO - 1
     least = ZERO + 3
     while near != 0:
@@ -187,7 +186,7 @@ def _mark_double_bonds(sketch: Sketch) -> bool:
         while waiting != 0:
             b = lowest_of(waiting)
             waiting &= waiting - 1
-            a = b if sketch.costs[b] < sketch.costs[a] else a
+            a = b if sketch.place[b] < sketch.place[a] else a
         b = lowest_of(sketch.same_side[a] | sketch.other_side[a])
         left &= ~(1 << a | 1 << b)
         if not _mark_double_bond(a, b, sketch):
@@ -202,7 +201,7 @@ def _write_atom(  # noqa: C901 (one letter after the other)
 ) -> int:
     """Write an atom, and the numbers of bonds that close rings; return where it ends.
 
-    `Sketch.spare` has the atoms of each bond that is open: 64 times one, and the other, or -1.
+    `Sketch.open_bonds` has the atoms of each bond that is open: 64 times one, and the other, or -1.
     """
     charged = (sketch.numbers[NITRO] | sketch.numbers[NITRO_OXYGENS]) >> a & 1
     if charged or sketch.parity[a] != 0:
@@ -230,22 +229,22 @@ def _write_atom(  # noqa: C901 (one letter after the other)
         out[at + 1] = 93
         at += 2
     # Its bonds that are none of the tree.
-    others = sketch.around[a] & ~sketch.mobile[a]
+    others = sketch.around[a] & ~sketch.links[a]
     while others != 0:
         b = lowest_of(others)
         others &= others - 1
         pair = 64 * min(a, b) + max(a, b)
         number = ZERO - 1
-        for k in range(len(sketch.spare)):
-            if sketch.spare[k] == pair:
+        for k in range(len(sketch.open_bonds)):
+            if sketch.open_bonds[k] == pair:
                 number = k
         if number >= 0:
-            sketch.spare[number] = -1
+            sketch.open_bonds[number] = -1
         else:
             number = ZERO
-            while sketch.spare[number] >= 0:
+            while sketch.open_bonds[number] >= 0:
                 number += 1
-            sketch.spare[number] = pair
+            sketch.open_bonds[number] = pair
             at = _write_bond(a, b, at, sketch, out)
         number += 1
         if number > 9:
@@ -264,8 +263,8 @@ def write_smiles(at: int, sketch: Sketch, out: NDArray[np.uint8]) -> int:
     children = sketch.missing
     before = sketch.partner
     for a in range(n_atoms):
-        children[a] = sketch.mobile[a] = 0
-        sketch.choices[a] = sketch.costs[a] = 0
+        children[a] = sketch.links[a] = 0
+        sketch.choices[a] = sketch.place[a] = 0
     seen = ZERO + 1
     before[0] = -1
     n_seen = ZERO + 1
@@ -278,14 +277,14 @@ def write_smiles(at: int, sketch: Sketch, out: NDArray[np.uint8]) -> int:
         b = lowest_of(ahead)
         seen |= 1 << b
         before[b] = a
-        sketch.costs[b] = n_seen
+        sketch.place[b] = n_seen
         n_seen += 1
         children[a] |= 1 << b
-        sketch.mobile[a] |= 1 << b
-        sketch.mobile[b] |= 1 << a
+        sketch.links[a] |= 1 << b
+        sketch.links[b] |= 1 << a
         a = b
-    for k in range(len(sketch.spare)):
-        sketch.spare[k] = -1
+    for k in range(len(sketch.open_bonds)):
+        sketch.open_bonds[k] = -1
     if not _mark_double_bonds(sketch):
         return ZERO - 1
     branches = ZERO
