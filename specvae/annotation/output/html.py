@@ -126,6 +126,8 @@ def _totals(results: Sequence[QueryResult]) -> list[str]:
     if n_candidates:
         middle = round(float(np.median(n_candidates)))
         facts.append(f"median {counted(middle, 'candidates')} a query")
+    levels = Counter(r.annotations[0].level for r in results if isinstance(r, Answer))
+    facts += [f"{n:,} at level {level}" for level, n in sorted(levels.items()) if level]
     return facts
 
 
@@ -174,6 +176,7 @@ class _Row:
     adduct: str = ""
     retention_time: float | None = None
     evidence: str = ""
+    level: str = ""
     gap: float | None = None
 
 
@@ -233,6 +236,7 @@ def _row(
         smiles="" if best.name or best.inchikey else best.smiles,
         formula=best.formula or "",
         evidence=LEADING_EVIDENCE[best.leading] if best.leading else "",
+        level=best.level or "",
         gap=scores[0] - scores[1] if len(scores) > 1 else None,
         **shared,
     )

@@ -327,7 +327,7 @@ def test_the_overview_is_sorted_by_probability_and_keeps_the_files_numbers(
     rows = rows_of(text)
     assert [row.split()[0] for row in rows] == ["3", "1", "2"]
     assert rows[0].startswith("3 90.0 % caffeine RYYVLZVUVIJVGH-UHFFFAOYSA-N")
-    assert rows[0].endswith("195.0877 [M+H]+ 61.2 tie c")
+    assert rows[0].endswith("195.0877 [M+H]+ 61.2 level 3 tie c")
     assert "2.50" in rows[1]
     assert "no precursor m/z" in rows[2]
     page = Page(text)
@@ -396,6 +396,22 @@ def test_queries_without_a_probable_candidate_count_as_ranked(tmp_path: Path) ->
     assert "all that are shown 1" in page.text
     assert "Not ranked, and why" not in page.text
     assert page.json["d2"]["why"] == "Left out: no candidate reaches probability 0.5 (best 0.2)."
+
+
+def test_levels_of_identification_are_shown_and_counted(tmp_path: Path) -> None:
+    """Laboratories report them; they were in what a row opens alone."""
+    clear = result("known")
+    match = LibraryMatch("L1", "[M+H]+", 0.95, 6, is_clear=True, row=0)
+    first = replace(clear.annotations[0], match=match)
+    results = [
+        replace(clear, annotations=(first, *clear.annotations[1:])),
+        result("a"),
+        result("b"),
+    ]
+    text = source(results, tmp_path)
+    assert "1 at level 2a · 2 at level 3" in Page(text).text
+    shown = {row.split()[-1]: "level 2a" in row for row in rows_of(text)}
+    assert shown == {"known": True, "a": False, "b": False}
 
 
 def test_causes_of_not_being_ranked_are_counted(tmp_path: Path) -> None:
