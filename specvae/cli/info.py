@@ -139,9 +139,7 @@ def _annotator_lines(path: Path, header: AnnotatorHeader) -> list[tuple[str, str
             (
                 "validation",
                 (
-                    f"hit@1 {found.hit_at_1:.1%} among {counted(found.n_candidates, 'structures')} "
-                    f"of like mass (random {found.random_hit_at_1:.1%}, blind "
-                    f"{found.blind_hit_at_1:.1%}); {counted(found.n_queries, 'spectra')} of "
+                    f"{found}; {counted(found.n_queries, 'spectra')} of "
                     f"{counted(found.n_compounds, 'compounds')}"
                 ),
             )

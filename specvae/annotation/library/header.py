@@ -168,6 +168,23 @@ class ValidationFigures:
     blind_hit_at_1: float
     others: Mapping[str, Any] = settings.unknown_keys()
 
+    def __str__(self) -> str:
+        """Return the hit rate and what it is to be compared with, as a phrase."""
+        return (
+            f"hit@1 {self.hit_at_1:.1%} among {counted(self.n_candidates, 'structures')} of like "
+            f"mass (random {self.random_hit_at_1:.1%}, blind {self.blind_hit_at_1:.1%})"
+        )
+
+    @property
+    def doubt(self) -> str:
+        """What to know of a model whose prediction is no better than chance; else empty."""
+        if self.hit_at_1 > max(self.random_hit_at_1, self.blind_hit_at_1):
+            return ""
+        return (
+            "note: predicted fingerprints rank no better than chance: more epochs or more compounds "
+            "would help; like spectra and fragments count all the same"
+        )
+
 
 @dataclass(frozen=True)
 class CalibrationFigures:

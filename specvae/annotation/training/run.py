@@ -335,11 +335,9 @@ class _Run:
         written = self._save(trained, header, pool, None)
         plot_training(trained.epochs.records, self.files.output / PLOT_FILE)
         if figures:
-            self.progress.log(
-                f"best epoch {trained.history.best.epoch}: validation hit@1 {figures.hit_at_1:.1%} "
-                f"among {counted(figures.n_candidates, 'structures')} of like mass (random "
-                f"{figures.random_hit_at_1:.1%}, blind {figures.blind_hit_at_1:.1%})"
-            )
+            self.progress.log(f"best epoch {trained.history.best.epoch}: validation {figures}")
+            if figures.doubt:
+                self.progress.log(figures.doubt)
         if structures is None or pool is None or trained_pool is None:
             return written
         annotator = Annotator(trained.model, header, self.device, trained_pool)

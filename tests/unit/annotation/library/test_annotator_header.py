@@ -196,3 +196,17 @@ def test_reading_needs_neither_torch_nor_rdkit(path: Path) -> None:
         "assert not {'torch', 'rdkit', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("hit", "random", "blind", "is_doubtful"),
+    [(0.3, 0.03, 0.02, False), (0.03, 0.03, 0.0, True), (0.05, 0.03, 0.1, True)],
+)
+def test_a_prediction_that_is_no_better_than_chance_is_told(
+    hit: float, random: float, blind: float, is_doubtful: bool
+) -> None:
+    figures = ValidationFigures(98, 39, 32, hit, 0.2, 0.1, random, blind)
+    assert str(figures) == (
+        f"hit@1 {hit:.1%} among 32 structures of like mass (random {random:.1%}, blind {blind:.1%})"
+    )
+    assert ("no better than chance" in figures.doubt) == is_doubtful
