@@ -181,8 +181,8 @@ class ValidationFigures:
         if self.hit_at_1 > max(self.random_hit_at_1, self.blind_hit_at_1):
             return ""
         return (
-            "note: predicted fingerprints rank no better than chance: more epochs or more compounds "
-            "would help; like spectra and fragments count all the same"
+            "note: predicted fingerprints rank no better than chance: more epochs or "
+            "compounds would help; like spectra and fragments count all the same"
         )
 
 
