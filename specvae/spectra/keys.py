@@ -227,6 +227,20 @@ def stated(spectrum: Spectrum, name: str) -> str | None:
     return None if value is None else str(value)
 
 
+FEATURE_FIELDS = ("FEATURE_ID", "FEATURE", "ROW_ID", "PEAKID")
+"""Fields in which programs name the feature of a spectrum, best first."""
+_PEAK_OF_MSDIAL = re.compile(r"(?:^|\|)PEAKID=(\w+)")
+
+
+def feature_of(spectrum: Spectrum) -> str | None:
+    """Return the name of a record's feature, None if it states none; in MS-DIAL's comments, too."""
+    found = filter(None, (stated(spectrum, name) for name in FEATURE_FIELDS))
+    if (feature := next(found, None)) is not None:
+        return feature
+    peak = _PEAK_OF_MSDIAL.search(stated(spectrum, "COMMENT") or "")
+    return None if peak is None else peak[1]
+
+
 # Spelling without punctuation -> attribute of a spectrum.
 _ATTRIBUTES = {
     _NOT_LETTERS.sub("", attribute.name): attribute.name

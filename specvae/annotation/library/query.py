@@ -14,7 +14,7 @@ from specvae.annotation.library.ion_shares import COMMON, parse_species
 from specvae.errors import ConfigError
 from specvae.masses import is_near
 from specvae.spectra.adducts import Adduct, default_adduct, parse_adduct
-from specvae.spectra.keys import stated
+from specvae.spectra.keys import feature_of, stated
 from specvae.spectra.spectrum import FAINTEST, Spectrum
 
 
@@ -182,7 +182,7 @@ class Query:
             ion,
             ion_mode,
             tuple(remarks),
-            stated(spectrum, "feature_id"),
+            feature_of(spectrum),
             others,
         )
 

@@ -13,7 +13,7 @@ from specvae.annotation.ranking.merging import group_by
 from specvae.annotation.ranking.result import Unranked
 from specvae.counting import counted
 from specvae.spectra.adducts import Adduct
-from specvae.spectra.keys import stated
+from specvae.spectra.keys import FEATURE_FIELDS, stated
 
 
 def note_on_shared_names(
@@ -74,8 +74,6 @@ def note_on_features(field: str, groups: Sequence[Sequence[Query | Unranked]]) -
     return f"features with several spectra (by {field}): {len(several):,}, of {spectra}"
 
 
-_FEATURE_FIELDS = ("FEATURE_ID", "FEATURE", "ROW_ID", "PEAKID", "SCANS")
-"""Fields in which programs say of which feature a spectrum is."""
 _OF_ONE_PEAK = 30.0  # s
 
 
@@ -92,7 +90,7 @@ def note_on_unmerged(files: Sequence[Sequence[Query | Unranked]], ppm: float) ->
     ppm
         Largest difference of precursor m/z of one feature.
     """
-    for field in _FEATURE_FIELDS:
+    for field in (*FEATURE_FIELDS, "SCANS"):
         groups = [group for records in files for group in group_by(records, field, ppm)]
         several = [len(group) for group in groups if len(group) > 1]
         if several:

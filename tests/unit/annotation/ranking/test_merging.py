@@ -151,6 +151,25 @@ def test_a_run_that_comes_back_to_its_precursors_is_told() -> None:
     assert note_on_unmerged([[unknown] * 4], 10.0) == ""
 
 
+@pytest.mark.parametrize(
+    ("metadata", "feature"),
+    [
+        ({"Row_ID": "4", "FEATURE_ID": "7"}, "7"),
+        ({"row ID": "4", "FEATURE_ID": "N/A"}, "4"),
+        ({"PEAKID": "3"}, "3"),
+        ({"COMMENT": "|PEAKID=12|MS1SCAN=7|ISOTOPE=M+0"}, "12"),  # MS-DIAL
+        ({"COMMENT": "no PEAKID=12"}, None),
+        ({"SCANS": "5"}, None),
+    ],
+)
+def test_a_feature_has_its_name_from_the_program_that_found_it(
+    metadata: dict[str, str], feature: str | None
+) -> None:
+    """Only FEATURE_ID was read, so that MS-DIAL's tables could not be joined."""
+    spectrum = replace(spectrum_of("CCO", 50.0), metadata=metadata)
+    assert Query.assign_ion(spectrum).feature_id == feature
+
+
 def run_of(annotator: Annotator, tmp_path: Path, merge_by: str | None) -> RankingRun:
     path = tmp_path / "c.csv"
     lines = ("smiles,id", f"{THEOPHYLLINE},1", f"{THEOBROMINE},2", f"{CAFFEINE},3")
