@@ -19,7 +19,7 @@ from specvae.annotation.evidence.fragment_peaks import (
     composition,
     has_subformula,
 )
-from specvae.annotation.evidence.fragment_rows import FragmentRows, choose_rows
+from specvae.annotation.evidence.fragment_rows import Described, FragmentRows, describe, room_for
 from specvae.annotation.evidence.fragment_score import HEIGHT_EDGES, PLACE_EDGES, condition_of
 from specvae.annotation.evidence.ion_weights import Joined, Windows
 from specvae.annotation.evidence.surroundings import atom_features
@@ -249,47 +249,19 @@ def _cuts(graph: Graph, first_atom: int, first_row: int) -> NDArray[np.int64]:
 
 def _chosen(table: FragmentTable, rows: FragmentRows, first: int) -> tuple[NDArray[Any], ...]:
     """Return masses, hydrogens, shifts, numbers of rows and rows of a molecule's fragments."""
-    chosen, n_chosen, masses, hydrogens, most = _choose(
-        table.masks, table.steps, table.graph.bonds, rows.sums, rows.places
-    )
-    is_row = np.arange(chosen.shape[1]) < n_chosen[:, None]
-    return masses, hydrogens, most, n_chosen, (first + chosen[is_row]).astype(np.int32)
+    found = _describe_all(table.masks, table.steps, table.graph.bonds, rows)
+    is_row = np.arange(found.chosen.shape[1]) < found.n_chosen[:, None]
+    chosen = (first + found.chosen[is_row]).astype(np.int32)
+    return found.masses, found.hydrogens, found.most, found.n_chosen, chosen
 
 
 @compiled
-def _choose(
+def _describe_all(
     masks: NDArray[np.uint64],
     steps: NDArray[np.uint8],
     bonds: NDArray[np.int16],
-    sums: NDArray[np.int64],
-    places: NDArray[np.int64],
-) -> tuple[
-    NDArray[np.int64],
-    NDArray[np.int64],
-    NDArray[np.float64],
-    NDArray[np.int64],
-    NDArray[np.int64],
-]:
-    """Return what `choose_rows` writes of all fragments."""
-    n = len(masks)
-    chosen = np.empty((n, len(bonds) + len(places) + 1), np.int64)
-    n_chosen = np.empty(n, np.int64)
-    masses = np.empty(n, np.float64)
-    hydrogens = np.empty(n, np.int64)
-    most = np.empty(n, np.int64)
-    choose_rows(
-        masks.shape[1],
-        ZERO,
-        n,
-        masks,
-        steps,
-        bonds,
-        sums,
-        places,
-        chosen,
-        n_chosen,
-        masses,
-        hydrogens,
-        most,
-    )
-    return chosen, n_chosen, masses, hydrogens, most
+    table: FragmentRows,
+) -> Described:
+    described = room_for(len(masks), bonds, table)
+    describe(ZERO, len(masks), masks, steps, bonds, table, described)
+    return described

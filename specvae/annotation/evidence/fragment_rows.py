@@ -118,6 +118,43 @@ class FragmentRows(NamedTuple):
         return int(self.places[_BY_CUT])
 
 
+class Described(NamedTuple):
+    """What is known of some fragments, one row each.
+
+    Parameters
+    ----------
+    chosen
+        Rows of `FragmentRows` that add up to a fragment, and room, int64 (n, more than enough).
+    n_chosen
+        How many rows these are, int64 (n,).
+    masses
+        Da, float64 (n,).
+    hydrogens
+        int64 (n,).
+    most
+        How many of `SHIFTS` come before those that need more hydrogens than find a place, int64
+        (n,).
+    """
+
+    chosen: NDArray[np.int64]
+    n_chosen: NDArray[np.int64]
+    masses: NDArray[np.float64]
+    hydrogens: NDArray[np.int64]
+    most: NDArray[np.int64]
+
+
+@inner
+def room_for(n: int, bonds: NDArray[np.int16], table: FragmentRows) -> Described:
+    """Return room for `n` fragments of a molecule."""
+    return Described(
+        np.empty((n, len(bonds) + len(table.places) + 1), np.int64),
+        np.empty(n, np.int64),
+        np.empty(n, np.float64),
+        np.empty(n, np.int64),
+        np.empty(n, np.int64),
+    )
+
+
 @inner
 def _add_row(
     rows: NDArray[np.float32], row: int, inputs: NDArray[np.float32], column: int, factor: float
@@ -354,26 +391,20 @@ def _tables(
 
 
 @inner
-def choose_rows(
-    n_words: int,
+def describe(
     begin: int,
     n: int,
     masks: NDArray[np.uint64],
     steps: NDArray[np.uint8],
     bonds: NDArray[np.int16],
-    sums: NDArray[np.int64],
-    places: NDArray[np.int64],
-    chosen: NDArray[np.int64],
-    n_chosen: NDArray[np.int64],
-    masses: NDArray[np.float64],
-    hydrogens: NDArray[np.int64],
-    most: NDArray[np.int64],
+    table: FragmentRows,
+    described: Described,
 ) -> None:
-    """Write which rows `n` fragments from `begin` on are made of, as (n, more than enough).
-
-    Of each fragment also the number of these rows, the mass in Da, the hydrogens, and how many of
-    `SHIFTS` come before those that need more hydrogens than find a place.
-    """
+    """Write what is known of the `n` fragments of a `FragmentTable` from `begin` on."""
+    # A field of a named tuple takes longer than an array.
+    sums, places = table.sums, table.places
+    chosen, n_chosen, masses, hydrogens, most = described
+    n_words = masks.shape[1]
     n_groups = len(places) - _BY_GROUP
     n_charges = places[_BY_RINGS] - places[_BY_CHARGE]
     by_hydrogens, by_rings, by_cut = places[_BY_HYDROGENS], places[_BY_RINGS], places[_BY_CUT]

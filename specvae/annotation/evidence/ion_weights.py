@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.fragment_peaks import SHIFTS, Peaks
-from specvae.annotation.evidence.fragment_rows import FragmentRows, choose_rows
+from specvae.annotation.evidence.fragment_rows import Described, FragmentRows, describe, room_for
 from specvae.annotation.evidence.surroundings import BLOCK, Surroundings, add_cut_rows
 from specvae.masses import ELECTRON_MASS, HYDROGEN_MASS
 from specvae.molecules.bit_sets import unsigned
@@ -189,8 +189,6 @@ class Joined(NamedTuple):
         float64 (n_queries,).
     sign, n_metals
         int64 (n_queries,).
-    peaks
-        Where the peaks of each query are.
     """
 
     constants: NDArray[np.float32]
@@ -202,7 +200,6 @@ class Joined(NamedTuple):
     lowest: NDArray[np.float64]
     sign: NDArray[np.int64]
     n_metals: NDArray[np.int64]
-    peaks: Sequence[slice]
 
     @classmethod
     def of(cls, constants: Sequence[NDArray[np.float32]], windows: Sequence[Windows]) -> Joined:
@@ -220,7 +217,6 @@ class Joined(NamedTuple):
             np.array([one.lowest for one in windows]),
             np.array([one.sign for one in windows]),
             np.array([one.n_metals for one in windows]),
-            [slice(*pair) for pair in pairwise(ends[:, 0].tolist())],
         )
 
 
@@ -252,30 +248,47 @@ def add_weights(
     -------
     float64 (n_queries,), and for each query float64 (n_peaks,).
     """
-    n_words = table.masks.shape[1]
-    of_molecule = FragmentRows.of(table.graph, n_words, layers.inputs)
+    of_molecule = FragmentRows.of(table.graph, table.masks.shape[1], layers.inputs)
     if layers.surroundings is not None:
         add_cut_rows(table.graph, layers.surroundings, of_molecule.rows, of_molecule.first_cut)
     totals, explained = _weigh(
-        n_words,
         table.masks,
         table.steps,
         table.graph.bonds,
-        *of_molecule,
+        of_molecule,
         layers.outputs,
-        queries.constants,
-        queries.low,
-        queries.high,
-        queries.marked,
-        queries.firsts,
-        queries.ends,
-        queries.lowest,
-        queries.sign,
-        queries.n_metals,
+        queries,
         _BETWEEN,
         _NO_WEIGHTS if weights is None else weights,
     )
-    return totals, [explained[peaks] for peaks in queries.peaks]
+    return totals, [explained[a:b] for a, b in pairwise(queries.ends[:, 0].tolist())]
+
+
+class _Weighed(NamedTuple):
+    """Fragments that are compared with one query together, and room for that.
+
+    Parameters
+    ----------
+    added
+        The sum of each fragment's rows, float32 (`_N_AT_ONCE`, n_outputs).
+    fragment
+        The fragments that have ions in the scan, by their numbers there, int64.
+    least
+        Their first shift, int64.
+    values
+        The weight exp(u) of each shift of each of them, `N_LANES` of them for each, float32.
+    hidden
+        Hidden units of two fragments.
+    lanes
+        Eight numbers.
+    """
+
+    added: NDArray[np.float32]
+    fragment: NDArray[np.int64]
+    least: NDArray[np.int64]
+    values: NDArray[np.float32]
+    hidden: NDArray[np.float32]
+    lanes: NDArray[np.float32]
 
 
 # Sums may be taken in any order, so that eight numbers are added at once.
@@ -286,13 +299,10 @@ _fast_inner = inner_with(fastmath=_IN_ANY_ORDER)
 
 @_fast_inner
 def _add_rows_up(
-    rows: NDArray[np.float32],
-    chosen: NDArray[np.int64],
-    n_chosen: NDArray[np.int64],
-    n: int,
-    added: NDArray[np.float32],
+    n: int, rows: NDArray[np.float32], described: Described, added: NDArray[np.float32]
 ) -> None:
     """Write of each of `n` fragments the sum of its chosen rows into a row."""
+    chosen, n_chosen = described.chosen, described.n_chosen
     width = rows.shape[1]
     n_hidden = width - N_LANES
     for i in range(n):
@@ -328,24 +338,21 @@ def limited(lanes: Any) -> Any:  # noqa: ANN401 (a type of Numba's)
 
 @_fast_inner
 def _weigh_ions(
-    n: int,
-    weighed: NDArray[np.int64],
-    added: NDArray[np.float32],
-    constants: NDArray[np.float32],
-    first_constant: int,
-    outputs: NDArray[np.float32],
-    hidden: NDArray[np.float32],
-    values: NDArray[np.float32],
+    n: int, q: int, constants: NDArray[np.float32], outputs: NDArray[np.float32], weighed: _Weighed
 ) -> None:
-    """Write the weight exp(u) of each shift of `n` of the fragments; two have room in registers.
-
-    `hidden` is room for the hidden units of both.
-    """
+    """Write the weights of the first `n` weighed fragments; two have room in registers."""
+    added, fragment, values, hidden = (
+        weighed.added,
+        weighed.fragment,
+        weighed.values,
+        weighed.hidden,
+    )
     width = added.shape[1]
+    first_constant = q * width
     n_hidden = width - N_LANES
     for i in range(0, n, 2):
-        one = weighed[unsigned(i)] * width
-        other = weighed[unsigned(min(i + 1, n - 1))] * width
+        one = fragment[unsigned(i)] * width
+        other = fragment[unsigned(min(i + 1, n - 1))] * width
         constant = load(constants, first_constant + n_hidden)
         v0 = add(load(added, one + n_hidden), constant)
         w0 = add(load(added, other + n_hidden), constant)
@@ -433,31 +440,44 @@ def first_peak(mz: float, q: int, firsts: NDArray[np.int64], ends: NDArray[np.in
 
 
 @_fast_inner
+def _take_fragments(
+    n: int, q: int, described: Described, queries: Joined, takes_all: bool, weighed: _Weighed
+) -> int:
+    """Take those of `n` fragments, or all, that have an ion in the scan; return their number."""
+    masses, hydrogens, most = described.masses, described.hydrogens, described.most
+    fragment, least = weighed.fragment, weighed.least
+    sign, lowest = queries.sign[q], queries.lowest[q]
+    gained = sign - queries.n_metals[q]  # hydrogens
+    n_weighed = ZERO
+    for k in range(n):
+        at = unsigned(k)
+        shift = _LEAST_SHIFT + most[at] - 1 + sign
+        if takes_all or masses[at] + shift * HYDROGEN_MASS > lowest:
+            least[unsigned(n_weighed)] = max(0, -(hydrogens[at] + gained) - _LEAST_SHIFT)
+            fragment[unsigned(n_weighed)] = k
+            n_weighed += 1
+    return n_weighed
+
+
+@_fast_inner
 def _count(
     n: int,
-    begin: int,
     q: int,
-    masses: NDArray[np.float64],
-    weighed: NDArray[np.int64],
-    least: NDArray[np.int64],
-    most: NDArray[np.int64],
-    values: NDArray[np.float32],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    marked: NDArray[np.uint64],
-    firsts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    lowest: float,
-    sign: int,
+    described: Described,
+    weighed: _Weighed,
+    queries: Joined,
     between: NDArray[np.float32],
-    sum_: NDArray[np.float32],
     explained: NDArray[np.float64],
-    weights: NDArray[np.float32],
 ) -> float:
-    """Add up what some weighed fragments explain of one query; return the sum of their weights."""
+    """Add up what `n` weighed fragments explain of one query; return the sum of their weights."""
+    masses, most = described.masses, described.most
+    fragment, least, values = weighed.fragment, weighed.least, weighed.values
+    low, high, marked = queries.low, queries.high, queries.marked
+    firsts, ends = queries.firsts, queries.ends
+    sign, lowest = queries.sign[q], queries.lowest[q]
     sum_of_all = zeros()
     for i in range(n):
-        k = unsigned(weighed[unsigned(i)])
+        k = unsigned(fragment[unsigned(i)])
         mass, begins, behind = masses[k], least[unsigned(i)], most[k]
         ion = mass + sign * HYDROGEN_MASS
         first = first_in_scan(ion, begins, behind, lowest)
@@ -470,35 +490,32 @@ def _count(
                 peak = first_peak(mz, q, firsts, ends)
                 weight = values[unsigned(i * N_LANES + s)]
                 _add_at_peaks(mz, weight, peak, ends[q + 1, 0], low, high, explained)
-        if len(weights) > 0:
-            for s in range(begins, behind):
-                weights[begin + weighed[i], s] = values[i * N_LANES + s]
-    store(sum_, 0, sum_of_all)
+    store(weighed.lanes, 0, sum_of_all)
     total = 0.0
     for s in range(N_LANES):
-        total += sum_[s]
+        total += weighed.lanes[s]
     return total
+
+
+@_fast_inner
+def _note_weights(
+    n: int, begin: int, described: Described, weighed: _Weighed, weights: NDArray[np.float32]
+) -> None:
+    """Write the weights of the ions of `n` weighed fragments, which follow `begin` others."""
+    for i in range(n):
+        k = weighed.fragment[i]
+        for s in range(weighed.least[i], described.most[k]):
+            weights[begin + k, s] = weighed.values[i * N_LANES + s]
 
 
 @_fast
 def _weigh(
-    n_words: int,
     masks: NDArray[np.uint64],
     steps: NDArray[np.uint8],
     bonds: NDArray[np.int16],
-    rows: NDArray[np.float32],
-    sums: NDArray[np.int64],
-    places: NDArray[np.int64],
+    table: FragmentRows,
     outputs: NDArray[np.float32],
-    constants: NDArray[np.float32],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    marked: NDArray[np.uint64],
-    firsts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    lowest: NDArray[np.float64],
-    signs: NDArray[np.int64],
-    metals: NDArray[np.int64],
+    queries: Joined,
     between: NDArray[np.float32],
     weights: NDArray[np.float32],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -506,68 +523,25 @@ def _weigh(
 
     Some fragments at a time are described, then weighed for one query after the other.
     """
-    totals = np.zeros(len(lowest), np.float64)
-    explained = np.zeros(len(low), np.float64)
-    chosen = np.empty((_N_AT_ONCE, len(bonds) + len(places) + 1), np.int64)
-    n_chosen = np.empty(_N_AT_ONCE, np.int64)
-    width = rows.shape[1]
-    added = np.empty((_N_AT_ONCE, width), np.float32)
-    hidden = np.empty(2 * BLOCK, np.float32)
-    values = np.zeros(_N_AT_ONCE * N_LANES, np.float32)
-    sum_ = np.empty(N_LANES, np.float32)
-    fragment_masses = np.empty(_N_AT_ONCE, np.float64)
-    hydrogens = np.empty(_N_AT_ONCE, np.int64)
-    most = np.empty(_N_AT_ONCE, np.int64)
-    weighed = np.empty(_N_AT_ONCE, np.int64)
-    least = np.empty(_N_AT_ONCE, np.int64)
+    totals = np.zeros(len(queries.lowest), np.float64)
+    explained = np.zeros(len(queries.low), np.float64)
+    described = room_for(_N_AT_ONCE, bonds, table)
+    weighed = _Weighed(
+        np.empty((_N_AT_ONCE, table.rows.shape[1]), np.float32),
+        np.empty(_N_AT_ONCE, np.int64),
+        np.empty(_N_AT_ONCE, np.int64),
+        np.zeros(_N_AT_ONCE * N_LANES, np.float32),
+        np.empty(2 * BLOCK, np.float32),
+        np.empty(N_LANES, np.float32),
+    )
     for begin in range(0, len(masks), _N_AT_ONCE):
         n = min(_N_AT_ONCE, len(masks) - begin)
-        choose_rows(
-            n_words,
-            begin,
-            n,
-            masks,
-            steps,
-            bonds,
-            sums,
-            places,
-            chosen,
-            n_chosen,
-            fragment_masses,
-            hydrogens,
-            most,
-        )
-        _add_rows_up(rows, chosen, n_chosen, n, added)
-        for q in range(len(lowest)):
-            n_weighed, sign, lightest = ZERO, signs[q], lowest[q]
-            gained = sign - metals[q]  # hydrogens
-            for k in range(n):
-                at = unsigned(k)
-                shift = _LEAST_SHIFT + most[at] - 1 + sign
-                if fragment_masses[at] + shift * HYDROGEN_MASS > lightest or len(weights) > 0:
-                    least[unsigned(n_weighed)] = max(0, -(hydrogens[at] + gained) - _LEAST_SHIFT)
-                    weighed[unsigned(n_weighed)] = k
-                    n_weighed += 1
-            _weigh_ions(n_weighed, weighed, added, constants, q * width, outputs, hidden, values)
-            totals[q] += _count(
-                n_weighed,
-                begin,
-                q,
-                fragment_masses,
-                weighed,
-                least,
-                most,
-                values,
-                low,
-                high,
-                marked,
-                firsts,
-                ends,
-                lightest,
-                sign,
-                between,
-                sum_,
-                explained,
-                weights,
-            )
+        describe(begin, n, masks, steps, bonds, table, described)
+        _add_rows_up(n, table.rows, described, weighed.added)
+        for q in range(len(totals)):
+            n_weighed = _take_fragments(n, q, described, queries, len(weights) > 0, weighed)
+            _weigh_ions(n_weighed, q, queries.constants, outputs, weighed)
+            totals[q] += _count(n_weighed, q, described, weighed, queries, between, explained)
+            if len(weights) > 0:
+                _note_weights(n_weighed, begin, described, weighed, weights)
     return totals, explained
