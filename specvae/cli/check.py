@@ -112,6 +112,10 @@ def _counts(overview: Overview) -> Lines:
     yield "MS level", _counted(overview.ms_levels)
     yield "energy", _counted(overview.energies)
     yield "retention time", f"{overview.n_retention_times:,} stated"
+    if overview.features:
+        several = sum(n > 1 for n in overview.features.values())
+        advice = f", {several:,} with several spectra (annotate --merge-by)" if several else ""
+        yield "features", f"{len(overview.features):,}{advice}"
     yield "structure", _counted(overview.structures)
     yield "peaks", f"median {peaks[len(peaks) // 2]:,}, from {peaks[0]:,} to {peaks[-1]:,}"
 

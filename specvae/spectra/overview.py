@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from specvae.spectra.adducts import parse_adduct
 from specvae.spectra.doubts import decoy_of, suggestion_of
+from specvae.spectra.keys import feature_of
 from specvae.spectra.spectrum import Spectrum
 
 _N_EXAMPLES = 3
@@ -15,7 +16,7 @@ _N_EXAMPLES = 3
 
 @dataclass
 class Overview:
-    """Counts over the spectra of a file; each of the counters adds up to `n_spectra`.
+    """Counts over the spectra of a file; each counter but `features` adds up to `n_spectra`.
 
     Parameters
     ----------
@@ -27,6 +28,8 @@ class Overview:
         What the records state, in words.
     n_retention_times
         Records with a retention time.
+    features
+        Numbers of spectra of the features that records name.
     n_peaks
         Number of peaks of each spectrum.
     examples
@@ -41,6 +44,7 @@ class Overview:
     energies: Counter[str] = field(default_factory=Counter)
     structures: Counter[str] = field(default_factory=Counter)
     n_retention_times: int = 0
+    features: Counter[str] = field(default_factory=Counter)
     n_peaks: list[int] = field(default_factory=list)
     examples: list[Spectrum] = field(default_factory=list)
 
@@ -62,6 +66,8 @@ class Overview:
         self.energies[_energy(spectrum)] += 1
         self.structures[_structure(spectrum)] += 1
         self.n_retention_times += spectrum.retention_time is not None
+        if (feature := feature_of(spectrum)) is not None:
+            self.features[feature] += 1
         self.n_peaks.append(spectrum.n_peaks)
         if len(self.examples) < _N_EXAMPLES:
             self.examples.append(spectrum)

@@ -31,6 +31,21 @@ def lines(result: Result) -> dict[str, str]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        ((1, 1, 2), "2, 1 with several spectra (annotate --merge-by)"),
+        ((1, 2, 3), "3"),
+        ((), None),
+    ],
+)
+def test_features_are_counted(tmp_path: Path, features: tuple[int, ...], said: str | None) -> None:
+    path = tmp_path / "x.mgf"
+    records = [mgf_record("a", f"FEATURE_ID={feature}") for feature in features]
+    path.write_text("".join([*records, mgf_record("none")]))
+    assert lines(run(path)).get("features") == said
+
+
 def test_spectra(tmp_path: Path) -> None:
     path = tmp_path / "x.mgf.gz"
     records = [
