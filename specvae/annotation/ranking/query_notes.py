@@ -66,7 +66,15 @@ def note_on_features(field: str, groups: Sequence[Sequence[Query | Unranked]]) -
     """Return a note on spectra that are merged, as they agree in a field."""
     queries = [one for group in groups for one in group if isinstance(one, Query)]
     if queries and not any(stated(query.spectrum, field) for query in queries):
-        return f"note: no query states {field!r} (--merge-by), so that none are of one feature"
+        named = [
+            name
+            for name in (*FEATURE_FIELDS, "SCANS")
+            if any(stated(query.spectrum, name) for query in queries)
+        ]
+        known = f"; they state {', '.join(named)}" if named else ""
+        return (
+            f"note: no query states {field!r} (--merge-by), so that none are of one feature{known}"
+        )
     several = [group for group in groups if len(group) > 1]
     if not several:
         return f"no two spectra are of one feature (by {field}): each has an answer of its own"

@@ -209,7 +209,8 @@ def test_a_field_that_no_query_states_merges_nothing_and_says_so(
 ) -> None:
     queries = mgf(tmp_path / "q.mgf", *["PEPMASS=195.0877\nADDUCT=[M+H]+\nFEATURE_ID=7"] * 2)
     said = run("annotate", folder, queries, "--merge-by", "FEATURE").stderr
-    assert "note: no query states 'FEATURE' (--merge-by)" in said
+    assert "note: no query states 'FEATURE' (--merge-by), so that none are of one feature" in said
+    assert "feature; they state FEATURE_ID\n" in said
     said = run("annotate", folder, queries, "--merge-by", "FEATURE_ID").stderr
     assert "features with several spectra (by FEATURE_ID): 1, of 2 spectra" in said
 
