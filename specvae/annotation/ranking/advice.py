@@ -89,19 +89,31 @@ def _advice_on_adducts(tally: Tally) -> list[str]:
     return [f"{found}: --try-adducts common ranks candidates of several"]
 
 
+def _shown_error(tally: Tally) -> tuple[float, int] | None:
+    """Return by how many ppm precursor m/z are off, as most like compounds of the library show.
+
+    With it, how many queries agree; None where too few do.
+    """
+    if not tally.errors_ppm:
+        return None
+    error = median(tally.errors_ppm)
+    n_agree = sum(abs(each - error) <= _SPREAD_PPM for each in tally.errors_ppm)
+    is_shown = n_agree >= _FEWEST_ERRORS and 2 * n_agree > len(tally.errors_ppm)
+    return (error, n_agree) if is_shown else None
+
+
 def _advice_on_errors(tally: Tally) -> list[str]:
     """Return advice where the library shows that all precursor m/z are off by more than `ppm`."""
-    if tally.ppm is None or tally.listed_ids or not tally.errors_ppm:
+    shown = _shown_error(tally)
+    if tally.ppm is None or tally.listed_ids or shown is None:
         return []
-    error = median(tally.errors_ppm)
-    agree = [e for e in tally.errors_ppm if abs(e - error) <= _SPREAD_PPM]
+    error, n_agree = shown
     wider = next((ppm for ppm in _TOLERANCES if ppm > abs(error)), None)
-    is_shown = len(agree) >= _FEWEST_ERRORS and 2 * len(agree) > len(tally.errors_ppm)
-    if abs(error) <= tally.ppm or wider is None or not is_shown:
+    if abs(error) <= tally.ppm or wider is None:
         return []
     side = "above" if error > 0 else "below"
     found = (
-        f"the precursor m/z of {len(agree):,} queries is some {abs(error):.0f} ppm {side} that "
+        f"the precursor m/z of {n_agree:,} queries is some {abs(error):.0f} ppm {side} that "
         "of compounds of the library that they are clearly like, farther than --ppm "
         f"{tally.ppm:g}"
     )
@@ -173,6 +185,12 @@ def _advice_on_masses(tally: Tally) -> str:
             "exact ones, as formula and ion species give them"
         )
     wider = next((ppm for ppm in _TOLERANCES if ppm >= middle), None)
+    shown = _shown_error(tally)
+    if shown is not None and tally.ppm is not None and abs(shown[0]) <= tally.ppm:
+        return (
+            f"{found}: the compounds are not listed, or the ion species is another. The m/z of "
+            f"{shown[1]:,} queries agree with compounds of the library, so no wider --ppm"
+        )
     if _ROUGH_SHARE * tally.n_precursors <= tally.n_rough:
         found += (
             f", and {tally.n_rough:,} of {tally.n_precursors:,} precursors have two decimals or "

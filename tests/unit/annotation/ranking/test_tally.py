@@ -348,6 +348,23 @@ def test_precursors_that_are_off_are_shown_by_the_library() -> None:
     assert said(14, 15, 16, cosine=0.6) == said(14, 15, 16, smiles="CCO") == []
 
 
+def test_no_wider_window_is_advised_where_the_library_shows_that_m_z_are_right(
+    caffeine: CandidateSource,
+) -> None:
+    """Suspects that are not listed were looked for within 100 ppm, among wrong ones."""
+    like = Analogue("A" * 14, CAFFEINE, 0.9)
+    near = replace(QUERY, precursor_mz=195.0952)  # 38 ppm above caffeine
+    for ppm, n, is_shown in ((10.0, 3, True), (10.0, 2, False), (0.1, 3, False)):
+        tally = tallied(caffeine, near)
+        tally.ppm = ppm
+        query = Query.assign_ion(replace(QUERY, precursor_mz=195.0878))
+        found = [replace(answered("q", like), query=query)] * n
+        assert list(tally.counting(found)) == found
+        (line, *_) = (each for each in advice_on(tally) if "without candidates" in each)
+        assert ("so no wider --ppm" in line) == is_shown
+        assert ("try --ppm 50" in line) == (not is_shown)
+
+
 def test_precursors_that_come_back_all_through_a_run_are_told() -> None:
     """Converters write the middle of a wide window as precursor m/z, in MGF without its width."""
 
