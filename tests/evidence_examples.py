@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,3 +25,15 @@ def evidence_of(
     compared = pool.compare(query, found, packed, log_likelihoods, rescore=rescore)
     with pool.scoring([([query], compared.broken, found)]) as scores:
         return pool.evidence(compared, scores()[0])
+
+
+def weighted(
+    raw: NDArray[np.float64],
+    weights: Mapping[str, float],
+    measured: NDArray[np.bool_],
+    elsewhere: NDArray[np.bool_] | None = None,
+    **others: Any,  # noqa: ANN401 (those of Evidence)
+) -> Evidence:
+    """Return evidence of which no candidate has spectra of the other ion mode alone."""
+    nobody = np.zeros(len(raw), np.bool_)
+    return Evidence(raw, weights, measured, nobody if elsewhere is None else elsewhere, **others)

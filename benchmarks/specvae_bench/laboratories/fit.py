@@ -266,7 +266,7 @@ def _fit_probability(
                 (whole, example.place),
                 (example.without, None),
             ):
-                evidence = Evidence.from_raw(
+                evidence = Evidence(
                     _raw(found, own_features, ratios),
                     weights,
                     found.measured,

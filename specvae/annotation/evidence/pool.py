@@ -262,7 +262,7 @@ class EvidencePool:
         `fragment_scores` are those of `Comparison.broken`, float64 (n_broken,), nats.
         """
         columns = {**compared.columns, "fragments": self._cascade(compared, fragment_scores)}
-        return Evidence.from_raw(
+        return Evidence(
             np.stack([columns[kind] for kind in EVIDENCE_KINDS], axis=1),
             self.weights,
             compared.library.measured,

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ from specvae.annotation.evidence.own_spectra import (
 )
 from specvae.annotation.evidence.retention import Elution
 
-_FRAGMENTS = EVIDENCE_KINDS.index("fragments")
+_FRAGMENTS, _LIBRARY = EVIDENCE_KINDS.index("fragments"), EVIDENCE_KINDS.index("library")
 
 # How far a user's own weights keep to those that come with the program: by 1 / sqrt(strength) of
 # them, as a standard deviation. The number was chosen on the fitting laboratories
@@ -80,7 +81,7 @@ NO_TERMS = RunTerms()
 """Of a run that shows nothing."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """The evidence for the candidates of one query.
 
@@ -88,10 +89,8 @@ class Evidence:
     ----------
     raw
         float64 (n_candidates, n_kinds), not weighted, columns in the order of `EVIDENCE_KINDS`.
-    parts
-        The same, weighted; the library's part includes the term of the shares of known compounds.
-    scores
-        float64 (n_candidates,): the sum of the parts and of the prior, in nats.
+    weights
+        By kind of evidence.
     measured
         bool (n_candidates,): which candidates the library has spectra of that may be of the query's
         ion mode.
@@ -104,7 +103,7 @@ class Evidence:
     shares
         Shares of known compounds among a run's queries that the scores assume.
     prior
-        float64 (n_candidates,): a term that is added to the sum of the parts, nats; None: 0.
+        float64 (n_candidates,): a term that is added to the scores, nats; None: 0.
     elution
         The query's retention time and its candidates'; None for a query without one.
     mass_errors
@@ -118,8 +117,7 @@ class Evidence:
     """
 
     raw: NDArray[np.float64]
-    parts: NDArray[np.float64]
-    scores: NDArray[np.float64]
+    weights: Mapping[str, float]
     measured: NDArray[np.bool_]
     elsewhere: NDArray[np.bool_]
     analogues: tuple[Analogue, ...] = ()
@@ -131,44 +129,27 @@ class Evidence:
     of_run: RunTerms = NO_TERMS
     guessed: NDArray[np.float64] | None = None
 
-    @classmethod
-    def from_raw(
-        cls,
-        raw: NDArray[np.float64],
-        weights: Mapping[str, float],
-        measured: NDArray[np.bool_],
-        *,
-        elsewhere: NDArray[np.bool_] | None = None,
-        analogues: tuple[Analogue, ...] = (),
-        own: OwnSpectra | None = None,
-        shares: KnownShares = DEFAULT_SHARES,
-        prior: NDArray[np.float64] | None = None,
-        elution: Elution | None = None,
-        mass_errors: NDArray[np.float64] | None = None,
-        guessed: NDArray[np.float64] | None = None,
-    ) -> Evidence:
-        """Weight the `raw` evidence for all candidates of a query.
+    @cached_property
+    def parts(self) -> NDArray[np.float64]:
+        """The weighted evidence, float64 (n_candidates, n_kinds).
 
-        Parameters as the attributes; `elsewhere` None means that no candidate has spectra of the
-        other ion mode only.
+        The library's part includes the term of the shares of known compounds.
         """
-        if elsewhere is None:
-            elsewhere = np.zeros(len(raw), np.bool_)
-        parts, scores = _pooled(raw, weights, shares.odds(measured, elsewhere), (prior,))
-        return cls(
-            raw,
-            parts,
-            scores,
-            measured,
-            elsewhere,
-            analogues=analogues,
-            own=own,
-            shares=shares,
-            prior=prior,
-            elution=elution,
-            mass_errors=mass_errors,
-            guessed=guessed,
-        )
+        parts = self.raw * np.array([self.weights[kind] for kind in EVIDENCE_KINDS])
+        parts[:, _LIBRARY] += self.shares.odds(self.measured, self.elsewhere)
+        return np.asarray(parts)
+
+    @cached_property
+    def scores(self) -> NDArray[np.float64]:
+        """Sums of the parts, the prior and the terms of the run, float64 (n_candidates,), nats."""
+        # Column by column, whatever the number of rows: equal candidates must tie exactly.
+        scores = self.parts[:, 0].copy()
+        for of_kind in self.parts.T[1:]:
+            scores += of_kind
+        for added in (self.prior, self.of_run.retention, self.of_run.mass):
+            if added is not None:
+                scores += added
+        return np.asarray(scores)
 
     def at_shares(
         self,
@@ -177,10 +158,7 @@ class Evidence:
         of_run: RunTerms = NO_TERMS,
     ) -> Evidence:
         """Return the evidence at other shares of known compounds, and with the terms of a run."""
-        odds = shares.odds(self.measured, self.elsewhere)
-        added = (self.prior, of_run.retention, of_run.mass)
-        parts, scores = _pooled(self.raw, weights, odds, added)
-        return replace(self, parts=parts, scores=scores, shares=shares, of_run=of_run)
+        return replace(self, weights=weights, shares=shares, of_run=of_run)
 
     def as_guessed(self, weights: Mapping[str, float]) -> Evidence:
         """Return the same evidence with guessed fragment scores, for probabilities."""
@@ -188,7 +166,7 @@ class Evidence:
             return self
         raw = self.raw.copy()
         raw[:, _FRAGMENTS] = self.guessed
-        return replace(self, raw=raw, guessed=None).at_shares(weights, self.shares, self.of_run)
+        return replace(self, raw=raw, weights=weights, guessed=None)
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -204,12 +182,12 @@ class Evidence:
         fragments, analogues, fingerprint is returned. Nearness does not depend on the query, and is
         never returned.
         """
-        library, last = EVIDENCE_KINDS.index("library"), EVIDENCE_KINDS.index("nearness")
+        last = EVIDENCE_KINDS.index("nearness")
         rise = (self.parts - np.median(self.parts, axis=0))[:, :last]
-        rise[:, library] = self.parts[:, library]
+        rise[:, _LIBRARY] = self.parts[:, _LIBRARY]
         if self.own is not None:
             # What a share adds is no match, nor that a candidate is one of few that were measured.
-            rise[(self.own.row < 0) | (self.own.cosine < LEAST_COSINE), library] = 0.0
+            rise[(self.own.row < 0) | (self.own.cosine < LEAST_COSINE), _LIBRARY] = 0.0
         # The first of equal ones is taken, so that the order is turned round.
         best = last - 1 - np.argmax(rise[:, ::-1], axis=1)
         highest = rise.max(axis=1)
@@ -217,29 +195,6 @@ class Evidence:
             EVIDENCE_KINDS[kind] if high > 0.0 else None
             for kind, high in zip(best.tolist(), highest.tolist(), strict=True)
         ]
-
-
-def _pooled(
-    raw: NDArray[np.float64],
-    weights: Mapping[str, float],
-    library_odds: NDArray[np.float64],
-    added: Sequence[NDArray[np.float64] | None],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return parts (n_candidates, n_kinds) and scores (n_candidates,) of evidence; see `Evidence`.
-
-    `library_odds` (n_candidates,) are added to the part of the library, the arrays `added` to the
-    scores only.
-    """
-    parts = raw * np.array([weights[kind] for kind in EVIDENCE_KINDS])
-    parts[:, EVIDENCE_KINDS.index("library")] += library_odds
-    # Column by column, whatever the number of rows: equal candidates must tie exactly.
-    scores = parts[:, 0].copy()
-    for of_kind in parts.T[1:]:
-        scores += of_kind
-    for one in added:
-        if one is not None:
-            scores = scores + one
-    return parts, scores
 
 
 def fit_weights(
@@ -260,14 +215,13 @@ def fit_weights(
     shares
         float64 (n_queries,): weight of each query; their sum is the number of compounds.
     """
-    library = EVIDENCE_KINDS.index("library")
     fitted = refit_listwise(
-        [np.delete(of_query.raw, library, axis=1) for of_query in evidence],
+        [np.delete(of_query.raw, _LIBRARY, axis=1) for of_query in evidence],
         truth,
         shares,
         [defaults().weights[kind] for kind in _STRENGTH],
         list(_STRENGTH.values()),
-        fixed=[of_query.parts[:, library] for of_query in evidence],
+        fixed=[of_query.parts[:, _LIBRARY] for of_query in evidence],
     )
     found = {**dict(zip(_STRENGTH, fitted, strict=True)), "library": 1.0}
     return {kind: found[kind] for kind in EVIDENCE_KINDS}

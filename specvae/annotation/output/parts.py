@@ -297,7 +297,7 @@ def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draf
         )
         elution = None if index is None else Elution(data["retention_time"], index)
         unlisted = () if data["unlisted"] is None else (Analogue(**data["unlisted"]),)
-        evidence = Evidence.from_raw(
+        evidence = Evidence(
             raw,
             weights,
             measured,

@@ -225,7 +225,7 @@ def _merged_evidence(
     pooled[:, _LIBRARY] = raw[:, :, _LIBRARY].max(axis=0)
     own = [e.own.select(rows) for e, rows in pairs if e.own is not None]
     measured = np.any([e.measured[rows] for e, rows in pairs], axis=0)
-    return Evidence.from_raw(
+    return Evidence(
         pooled,
         weights,
         measured,

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from annotation_examples import CAFFEINE, spectrum_of
 from click.testing import CliRunner, Result
+from evidence_examples import weighted
 from shard_examples import write_run
 
 from specvae.annotation.evidence import mass_error, retention
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.evidence.list_features import list_features
-from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.query import Query
 from specvae.annotation.output.journal import RunJournal
 from specvae.annotation.output.parts import outcome_from_json, outcome_to_json
@@ -391,9 +391,7 @@ def test_parts_keep_a_match_that_is_not_listed() -> None:
     shown = [Analogue(f"{n}" * 14, "C", 0.9 - n / 100) for n in range(5)]
     absent = replace(shown[-1], cosine=0.4, is_unlisted=True)
     analogues = (*shown, absent, replace(absent, cosine=0.3))
-    evidence = Evidence.from_raw(
-        raw, defaults().weights, np.zeros(2, np.bool_), analogues=analogues
-    )
+    evidence = weighted(raw, defaults().weights, np.zeros(2, np.bool_), analogues=analogues)
     found = ListScores(evidence.scores, 7, evidence)
     query = Query.assign_ion(spectrum_of(CAFFEINE, 110.0713))
     made = Draft(query, found, np.arange(0), (), 2, tuple(shown[:3]))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from evidence_examples import weighted
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.known_share import (
@@ -32,7 +33,7 @@ def evidence(scores: list[float], kinds: list[str], library: list[float] | None 
         raw[:, EVIDENCE_KINDS.index("library")] = library
     kind = np.array(kinds)
     third = KnownShares(1 / 3, 1 / 3)
-    return Evidence.from_raw(raw, WEIGHTS, kind == HERE, shares=third, elsewhere=kind == THERE)
+    return weighted(raw, WEIGHTS, kind == HERE, shares=third, elsewhere=kind == THERE)
 
 
 def run(*parts: tuple[int, str]) -> list[Evidence]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, candidates, spectrum_of
-from evidence_examples import evidence_of
+from evidence_examples import evidence_of, weighted
 
 from specvae.annotation.evidence.analogues import ANALOGUE_BINS
 from specvae.annotation.evidence.checkpoint import from_companions, to_companions
@@ -149,13 +149,13 @@ def test_remembered_peaks_are_those_of_the_spectrum_by_bins() -> None:
 def test_the_kind_that_raises_a_candidate_most_leads() -> None:
     raw = np.array([[0, 1, 0, 0, 0], [0, 0, 5, 3, 0], [0, 0, 0, 0, 9.0], [0, 0, 0, 0, 0]])
     weights = dict.fromkeys(EVIDENCE_KINDS, 1.0)
-    found = Evidence.from_raw(raw, weights, np.array([False, True, False, False]))
+    found = weighted(raw, weights, np.array([False, True, False, False]))
     assert found.leading_kinds() == ["analogues", "fragments", None, None]
-    lone = Evidence.from_raw(np.array([[-3.0, 1.0, 2.0, 0.5, 7.0]]), weights, np.array([True]))
+    lone = weighted(np.array([[-3.0, 1.0, 2.0, 0.5, 7.0]]), weights, np.array([True]))
     assert lone.leading_kinds() == ["library"]
     for cosine, kinds in ((0.2, ["library"]), (0.1, [None]), (0.0, [None])):
         own = OwnSpectra(np.array([0]), np.array([cosine]), np.array([0]), np.array([False]))
-        few = Evidence.from_raw(np.array([[0, 0, 0, 3.0, 0]]), weights, np.array([True]), own=own)
+        few = weighted(np.array([[0, 0, 0, 3.0, 0]]), weights, np.array([True]), own=own)
         assert few.leading_kinds() == kinds
 
 

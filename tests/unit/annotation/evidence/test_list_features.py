@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from evidence_examples import weighted
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
 from specvae.annotation.evidence.items import Analogue
@@ -30,7 +31,7 @@ def evidence(*rows: tuple[float, float, float, float], cosine: float = 0.6) -> E
     raw = np.array([(*row, 0.0) for row in rows])  # far from the library
     analogue = Analogue("A" * 14, "C", cosine)
     # At equal shares of all kinds of compounds scores are sums of the evidence.
-    return Evidence.from_raw(
+    return weighted(
         raw, ONES, raw[:, 3] != 0.0, analogues=(analogue,), shares=KnownShares(1 / 3, 1 / 3)
     )
 
@@ -105,7 +106,7 @@ def test_a_listed_match_says_more_than_one_that_is_not_listed() -> None:
         ListScores(pooled.scores, 20, pooled)
         for own in (4.0, -0.5)
         for pooled in [
-            Evidence.from_raw(
+            weighted(
                 np.array([[0, -2, 1, own, 0], [0, -2.5, 0, 0, 0], [0, -3, -1, 0, 0]]),
                 defaults().weights,
                 np.array([True, False, False]),

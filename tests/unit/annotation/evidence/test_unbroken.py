@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from evidence_examples import weighted
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS, defaults
 from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES
 from specvae.annotation.evidence.unbroken import guessed_scores
-from specvae.annotation.evidence.weighted import Evidence, RunTerms
+from specvae.annotation.evidence.weighted import RunTerms
 from specvae.annotation.ranking.probability import default_probability
 from specvae.annotation.ranking.result import ListScores
 from specvae.annotation.ranking.run_scoring import RunScoring
@@ -52,7 +53,7 @@ def lists(guess: float | None, unbroken: float) -> ListScores:
     raw[:2, FRAGMENTS], raw[2:, FRAGMENTS] = (8.0, 2.0), unbroken
     guessed = raw[:, FRAGMENTS].copy()
     guessed[2:] = guess or 0.0
-    found = Evidence.from_raw(
+    found = weighted(
         raw,
         defaults().weights,
         np.zeros(52, np.bool_),

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from annotation_examples import ASPIRIN, CAFFEINE, tiny_annotator
+from evidence_examples import weighted
 from pool_files import write_pool
 from ranking_examples import mgf, ranked, said, table
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
 from specvae.annotation.evidence.ion_formation import FORMATION
 from specvae.annotation.evidence.own_spectra import KnownShares
-from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.library.ion_shares import COMMON_SPECIES, log_shares, parse_species
 from specvae.annotation.library.query import Assumptions
 from specvae.annotation.output.cells import rows
@@ -156,7 +156,7 @@ def test_the_prior_stays_when_the_share_of_known_compounds_is_estimated() -> Non
     weights = dict.fromkeys(EVIDENCE_KINDS, 1.0)
     raw = np.arange(2.0 * len(EVIDENCE_KINDS)).reshape(2, -1)
     prior = np.log([0.75, 0.25])
-    found = Evidence.from_raw(raw, weights, np.array([True, False]), prior=prior)
+    found = weighted(raw, weights, np.array([True, False]), prior=prior)
     assert found.scores == pytest.approx(raw.sum(axis=1) + prior + [np.log(0.8), 0.0])
     final = found.at_shares(weights, KnownShares(0.8, 0.1))
     assert final.scores - found.scores == pytest.approx([np.log(8.0 / 0.8), 0.0])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from annotation_examples import tiny_annotator
+from evidence_examples import weighted
 from ranking_examples import QUERY
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
@@ -58,7 +59,7 @@ def evidence(library: list[float], measured: list[bool]) -> Evidence:
     """Return evidence of own spectra alone, at the default shares."""
     raw = np.zeros((len(library), len(EVIDENCE_KINDS)))
     raw[:, EVIDENCE_KINDS.index("library")] = library
-    return Evidence.from_raw(raw, WEIGHTS, np.array(measured))
+    return weighted(raw, WEIGHTS, np.array(measured))
 
 
 def test_a_stated_share_is_not_divided_where_the_library_has_one_ion_mode() -> None:
@@ -68,7 +69,7 @@ def test_a_stated_share_is_not_divided_where_the_library_has_one_ion_mode() -> N
     here, there, none = (
         ListScores(found.scores, 2, found)
         for found in (
-            Evidence.from_raw(raw, WEIGHTS, measured, elsewhere=elsewhere)
+            weighted(raw, WEIGHTS, measured, elsewhere=elsewhere)
             for measured, elsewhere in ((some, nothing), (nothing, some), (nothing, nothing))
         )
     )
@@ -169,7 +170,7 @@ def test_probabilities_are_those_of_the_shown_candidates(annotator: Annotator) -
 def test_what_the_run_adds_does_not_say_whether_the_truth_is_listed(
     annotator: Annotator, is_timed: bool
 ) -> None:
-    found = Evidence.from_raw(
+    found = weighted(
         np.column_stack([[1.0, 0.5, 0.0], np.zeros((3, len(EVIDENCE_KINDS) - 1))]),
         WEIGHTS,
         np.zeros(3, np.bool_),
@@ -200,7 +201,7 @@ def test_a_draft_gives_what_final_scores_give(
     raw = found.raw.copy()
     raw[:, 0] += np.array([0.0, 2.0, 0.0, 2.0, 0.0, 1.0])
     elsewhere = np.array([False, False, False, False, True, True])
-    found = Evidence.from_raw(raw, WEIGHTS, found.measured, elsewhere=elsewhere)
+    found = weighted(raw, WEIGHTS, found.measured, elsewhere=elsewhere)
     listed = ListScores(found.scores, 2, found)
     ranked = replace(scored([0.0] * 6), list_scores=listed)
     answer = shown(annotator, ranked, top, share)
@@ -220,7 +221,7 @@ def test_candidates_that_the_run_brings_to_the_top_were_kept(
 ) -> None:
     """However high all scores are: none below the reach of times and masses is kept."""
     rng, n_others = np.random.default_rng(2), len(EVIDENCE_KINDS) - 1
-    found = Evidence.from_raw(
+    found = weighted(
         np.column_stack(
             [height + rng.normal(size=40) - 50.0 * (np.arange(40) > 30), np.zeros((40, n_others))]
         ),

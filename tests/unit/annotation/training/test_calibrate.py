@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from annotation_examples import spectrum_of, tiny_annotator
+from evidence_examples import weighted
 from numpy.typing import NDArray
 
 from specvae.annotation.evaluation.hits import TruthRank
@@ -15,7 +16,7 @@ from specvae.annotation.evidence.list_features import LIST_FEATURES
 from specvae.annotation.evidence.listwise import fit_listwise, refit_listwise
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
-from specvae.annotation.evidence.weighted import Evidence, fit_weights
+from specvae.annotation.evidence.weighted import fit_weights
 from specvae.annotation.library.library import Library
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import CandidateSource
@@ -84,7 +85,7 @@ def test_own_compounds_that_nobody_knows_do_not_cost_the_known_ones() -> None:
     truth = [int(of_query[:, 2].argmax()) for of_query in raw]
     own = dict(zip(EVIDENCE_KINDS, fit_listwise(raw, truth, np.ones(100)), strict=True))
     nobody = np.zeros(6, np.bool_)
-    evidence = [Evidence.from_raw(of_query, defaults().weights, nobody) for of_query in raw]
+    evidence = [weighted(of_query, defaults().weights, nobody) for of_query in raw]
     found = fit_weights(evidence, truth, np.ones(100))
     assert list(found) == list(EVIDENCE_KINDS)
     assert found["library"] == 1.0
@@ -93,7 +94,7 @@ def test_own_compounds_that_nobody_knows_do_not_cost_the_known_ones() -> None:
     measured = np.array([True, False])
 
     def first(weights: Mapping[str, float]) -> int:
-        return int(Evidence.from_raw(known, weights, measured).scores.argmax())
+        return int(weighted(known, weights, measured).scores.argmax())
 
     assert first(defaults().weights) == first(found) == 0
     assert first({**own, "library": 1.0}) == 1
@@ -110,7 +111,7 @@ def test_a_user_s_weights_are_fitted_at_the_shares_by_which_candidates_are_ranke
     for _ in range(4000):
         raw = rng.normal(size=(6, len(EVIDENCE_KINDS)))
         raw[:, [0, library]] = 0.0
-        found = Evidence.from_raw(raw, weights, np.zeros(6, np.bool_), elsewhere=elsewhere)
+        found = weighted(raw, weights, np.zeros(6, np.bool_), elsewhere=elsewhere)
         chances = np.exp(found.scores - found.scores.max())
         truth.append(int(rng.choice(6, p=chances / chances.sum())))
         evidence.append(found)
