@@ -203,11 +203,6 @@ class Console:
         """Whether the user asks for more."""
         return self._logger.isEnabledFor(logging.DEBUG)
 
-    def debug(self, message: str) -> None:
-        """Write one line with ``--verbose`` only."""
-        self._bars.clear()
-        self._logger.debug(message)
-
     def progress(self, stage: str, done: int, total: int | None = None) -> None:
         """Show the progress of a stage."""
         if not self._logger.isEnabledFor(logging.INFO):

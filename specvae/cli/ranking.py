@@ -197,10 +197,8 @@ def ranking_options(function: Callable[..., None]) -> Callable[..., None]:
 
 def tell(console: Console, told: Told, kept_in: Path | None = None) -> None:
     """Log what a run says; its details with ``--verbose`` only, as `kept_in` has them too."""
-    for line in told.shown():
+    for line in told.shown(with_details=console.is_verbose):
         console.log(line)
-    for line in told.details:
-        console.debug(line)
     if told.details and not console.is_verbose:
         where = "--verbose" if kept_in is None else f"--verbose, or in {kept_in}"
         console.log(f"more on the probabilities: {where}")

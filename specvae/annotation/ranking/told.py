@@ -56,9 +56,11 @@ class Told:
         """All lines."""
         return [*self.read, *self.found, *self.advice, *self.details]
 
-    def shown(self) -> Iterator[str]:
-        """Yield all lines but the details, with what asks for something at the end."""
+    def shown(self, *, with_details: bool = False) -> Iterator[str]:
+        """Yield all lines, details only if they are wanted; what asks for something comes last."""
         yield from (*self.read, *self.found)
+        if with_details:
+            yield from self.details
         if self.advice:
             yield _HEADING
         for line in self.advice:
