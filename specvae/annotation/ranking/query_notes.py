@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from operator import or_
@@ -99,8 +100,9 @@ def note_on_unmerged(files: Sequence[Sequence[Query | Unranked]], ppm: float) ->
         Largest difference of precursor m/z of one feature.
     """
     for field in (*FEATURE_FIELDS, "SCANS"):
-        groups = [group for records in files for group in group_by(records, field, ppm)]
-        several = [len(group) for group in groups if len(group) > 1]
+        several: list[int] = []
+        for records in files:
+            several += _sizes_of_features(records, field, ppm)
         if several:
             return (
                 f"note: features ({field}) with several spectra: {len(several):,}, of "
@@ -115,6 +117,22 @@ def note_on_unmerged(files: Sequence[Sequence[Query | Unranked]], ppm: float) ->
         f"{_OF_ONE_PEAK:.0f} s: MZmine and MS-DIAL export features, of which --merge-by "
         "FEATURE_ID gives one answer each"
     )
+
+
+def _sizes_of_features(records: Sequence[Query | Unranked], field: str, ppm: float) -> list[int]:
+    """Return how many spectra each feature of a file has, those of one left out.
+
+    A value that stands for many precursors, such as SCANS=1 of a library, names no feature.
+    """
+    n_groups: Counter[str] = Counter()
+    sizes = []
+    for first, *others in group_by(records, field, ppm):
+        if isinstance(first, Query) and (value := stated(first.spectrum, field)):
+            n_groups[value] += 1
+            sizes.append(1 + len(others))
+    if 2 * len(n_groups) < len(sizes):
+        return []
+    return [size for size in sizes if size > 1]
 
 
 def _n_of_one_peak(records: Sequence[Query | Unranked], ppm: float) -> int:

@@ -137,6 +137,10 @@ def test_spectra_that_agree_in_a_field_of_features_are_told(field: str) -> None:
     assert told.startswith(f"note: features ({name}) with several spectra: 1, of 2 spectra; ")
     assert f"--merge-by {name} gives" in told
     assert note_on_unmerged([records[1:], records[:1]], 10.0) == ""  # of several files
+    # A number that all spectra of a library have names no feature.
+    spectra = (query("x", precursor_mz=mz).spectrum for mz in (100.0, 150.0, 200.0))
+    others = [Query.assign_ion(replace(each, metadata={field: "1"})) for each in spectra]
+    assert note_on_unmerged([[*records[:2], *others]], 10.0) == ""
 
 
 def test_a_run_that_comes_back_to_its_precursors_is_told() -> None:
