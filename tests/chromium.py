@@ -21,7 +21,7 @@ from typing import Any, Self
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
-_PATIENCE = 60.0  # s for an answer; far more than it takes
+PATIENCE = 60.0  # s for an answer; far more than it takes
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome in PATH")
 
@@ -84,7 +84,7 @@ class Browser:
         rest = json.dumps(message).encode() + b"\0"
         while rest:
             rest = rest[os.write(self._out, rest) :]
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while number not in self._answers:
             self.listen(deadline)
         answer = self._answers.pop(number)
@@ -139,7 +139,7 @@ class Page:
         return [e for e in self._browser.events if e.get("sessionId") == self._session]
 
     def _wait_for_event(self, method: str) -> None:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while not any(event["method"] == method for event in self._events()):
             self._browser.listen(deadline)
 
@@ -151,7 +151,7 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def wait_for(self, condition: str, seconds: float = _PATIENCE) -> None:
+    def wait_for(self, condition: str, seconds: float = PATIENCE) -> None:
         """Wait until an expression is true."""
         deadline = time.monotonic() + seconds
         while not self.run(f"Boolean({condition})"):

@@ -51,7 +51,7 @@ LOADED_AHEAD = (
 )
 """Modules for work in several processes, which each process takes seconds to load."""
 
-_LONG_BYTES = 1_000_000  # of some ten thousand rows
+LONG_BYTES = 1_000_000  # of some ten thousand rows
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _is_long(path: Path) -> bool:
         return False
     return (
         not is_pool(path)
-        and n_bytes * (4 if path.suffix.lower() in COMPRESSED_SUFFIXES else 1) > _LONG_BYTES
+        and n_bytes * (4 if path.suffix.lower() in COMPRESSED_SUFFIXES else 1) > LONG_BYTES
     )
 
 

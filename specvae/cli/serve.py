@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import uvicorn
 
 
-_PATIENCE = 5
+PATIENCE = 5
 """Seconds for which requests may go on when the server is stopped: a container has ten."""
 
 
@@ -120,7 +120,7 @@ def serve(
                 app,
                 log_level="warning",
                 access_log=False,
-                timeout_graceful_shutdown=_PATIENCE,
+                timeout_graceful_shutdown=PATIENCE,
             )
         )
         with suppress(KeyboardInterrupt), _ended_by_signals(server) as received:

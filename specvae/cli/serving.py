@@ -59,9 +59,9 @@ _log = logging.getLogger(__name__)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _UNSAFE_CHARACTER = re.compile(r"[^\w.+-]")
 _MOST_FILES = 20
-_MOST_JOBS = 64  # kept at once, those waiting included
+MOST_JOBS = 64  # kept at once, those waiting included
 _CHUNK = 1 << 20
-_INTERRUPTS_EVERY = 0.5  # s
+INTERRUPTS_EVERY = 0.5  # s
 _LONGEST_ERROR = 500  # characters: of a value that is quoted, the beginning says enough
 
 
@@ -190,7 +190,7 @@ class JobRunner:
         """Queue a job and return its name, which nobody can guess."""
         name = job.folder.name
         with self._lock:
-            if len(self.jobs) >= _MOST_JOBS:
+            if len(self.jobs) >= MOST_JOBS:
                 raise HTTPException(503, "too many jobs are kept; try again later")
             self.jobs[name] = job
         self._waiting.put(job)
@@ -393,7 +393,7 @@ async def _keep_interrupts() -> None:
     """Restore the handler of Ctrl-C regularly, as RDKit replaces it in the thread of the jobs."""
     while True:
         take_interrupts()
-        await asyncio.sleep(_INTERRUPTS_EVERY)
+        await asyncio.sleep(INTERRUPTS_EVERY)
 
 
 def _told_in_a_line(record: logging.LogRecord) -> bool:

@@ -18,7 +18,7 @@ from specvae.molecules.standard import STANDARD_VERSION
 from specvae.progress import Progress
 
 _CHECKED_ROWS = 16_384
-_FAR_ROWS = 1024  # rows of a pool with so many others between them are read separately
+FAR_ROWS = 1024  # rows of a pool with so many others between them are read separately
 
 
 class CandidatePool:
@@ -105,7 +105,7 @@ class CandidatePool:
         """
         order = np.argsort(rows, kind="stable")
         parts = []
-        for window in np.split(rows[order], np.flatnonzero(np.diff(rows[order]) > _FAR_ROWS) + 1):
+        for window in np.split(rows[order], np.flatnonzero(np.diff(rows[order]) > FAR_ROWS) + 1):
             first = int(window.min(initial=len(self) - 1))
             end = int(window.max(initial=first)) + 1
             parts.append(self._file.packed(layout.name, first, end)[window - first])

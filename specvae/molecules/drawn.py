@@ -100,7 +100,7 @@ class Drawn(NamedTuple):
         end, n_open, is_joined = read_binary(data, n_bonds, places, *drawn)
         is_read = end > 0
         if is_read and n_open:
-            is_read = _is_worth_compiling() and set_kekule(data, end, places, *drawn)
+            is_read = may_set_kekule() and set_kekule(data, end, places, *drawn)
         return drawn if is_read else None, is_joined
 
     @classmethod
@@ -369,7 +369,7 @@ def read_binary(
     return at, n_open, _is_joined(between)
 
 
-def _is_worth_compiling() -> bool:
+def may_set_kekule() -> bool:
     """Return whether double bonds of one molecule more are set in compiled code.
 
     Earlier versions of RDKit set others: a graph must not depend on how many there are.

@@ -30,9 +30,9 @@ MOST_ENTRIES = 1_000_000
 _KEY_BYTES = 16
 _MAGIC_BYTES = 24
 _SUM_BYTES = 8
-_FEWEST = 1000  # entries that are worth a part
-_MOST_UNSAVED = 50_000
-_MOST_PARTS = 32
+FEWEST_ENTRIES = 1000  # entries that are worth a part
+MOST_UNSAVED = 50_000
+MOST_PARTS = 32
 """Parts that are opened; macOS lets a process have 256 files open."""
 
 
@@ -107,7 +107,7 @@ class EntryStore:
         with suppress(OSError):
             # If parts have entries of one key, that of the newest part is taken.
             paths = sorted(self.directory.glob("part-*.bin"), key=_age)
-            for path in paths[:_MOST_PARTS]:
+            for path in paths[:MOST_PARTS]:
                 part = _opened(path, self._magic)
                 if part is not None:
                     self._parts.append(part)
@@ -129,13 +129,13 @@ class EntryStore:
     def put(self, key: bytes, entry: bytes) -> None:
         """Keep an entry."""
         self._unsaved[key] = entry
-        if len(self._unsaved) >= _MOST_UNSAVED:
+        if len(self._unsaved) >= MOST_UNSAVED:
             self.save()
 
     def save(self) -> None:
         """Write the new entries, if there are enough for a file."""
         unsaved, self._unsaved = self._unsaved, {}
-        if len(unsaved) < _FEWEST:
+        if len(unsaved) < FEWEST_ENTRIES:
             return
         with suppress(OSError):
             path = self.directory / f"part-{uuid.uuid4().hex}.bin"
@@ -225,12 +225,12 @@ def _drop_oldest(directory: Path) -> None:
 def _join_small(directory: Path, magic: bytes) -> bool:
     """Join the smallest of too many parts; return whether there are fewer now."""
     paths = sorted(directory.glob("part-*.bin"), key=lambda path: path.stat().st_size)
-    if len(paths) <= _MOST_PARTS:
+    if len(paths) <= MOST_PARTS:
         return False
     entries: dict[bytes, bytes] = {}
     joined: list[Path] = []
     for path in paths:
-        if len(joined) > 1 and len(entries) >= _MOST_UNSAVED:
+        if len(joined) > 1 and len(entries) >= MOST_UNSAVED:
             break
         with suppress(FileNotFoundError):  # another process has removed it
             entries |= _entries_of(path, magic)

@@ -52,11 +52,11 @@ _PROBES = (
     "COc1ccc(Cl)cc1C(=O)NCCc1ccc(S(=O)(=O)NC(=O)NC2CCCCC2)cc1",
 )
 
-_CHUNK = 64
+CHUNK = 64
 _QUIETLY = 64  # molecules for which Ctrl-C may have to wait
 _STORE_EVERY = 16_384  # some ten megabytes; many small parts would be merged again and again
 # Starting a process costs as much as some hundred fingerprints.
-_WORTH_A_PROCESS = 400
+WORTH_A_PROCESS = 400
 
 
 @dataclass(frozen=True, eq=False)
@@ -451,8 +451,8 @@ def _computed(
     molecules: Sequence[Molecule], layouts: Sequence[FingerprintLayout], n_jobs: int | None
 ) -> Iterator[tuple[slice, list[NDArray[np.uint8]]]]:
     """Yield parts of the molecules with their fingerprints of each layout, in any order."""
-    parts = [slice(start, start + _CHUNK) for start in range(0, len(molecules), _CHUNK)]
-    n_processes = min(n_jobs or usable_cores(), len(molecules) // _WORTH_A_PROCESS)
+    parts = [slice(start, start + CHUNK) for start in range(0, len(molecules), CHUNK)]
+    n_processes = min(n_jobs or usable_cores(), len(molecules) // WORTH_A_PROCESS)
     if n_processes <= 1:
         for part in parts:
             yield part, compute_all(layouts, molecules[part])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 
 def places_of(function: str) -> list[Path]:
@@ -42,17 +42,15 @@ def is_kept(function: str) -> bool:
     return False
 
 
-_is_compiled: ContextVar[bool | None] = ContextVar("_is_compiled", default=None)
-
-
 @contextmanager
 def compiling(is_worth: bool) -> Iterator[None]:
-    """Let each `WorthCompiling` give the same answer inside; the results do not depend on it."""
-    token = _is_compiled.set(is_worth)
+    """Let each `WorthCompiling` of this process give one answer inside; no result depends on it."""
+    before = WorthCompiling.answer
+    WorthCompiling.answer = is_worth
     try:
         yield
     finally:
-        _is_compiled.reset(token)
+        WorthCompiling.answer = before
 
 
 class WorthCompiling:
@@ -71,7 +69,11 @@ class WorthCompiling:
     ----------
     n_needed
         How many it was needed for so far.
+    answer
+        That of all, whatever they are needed for; None: each gives its own. See `compiling`.
     """
+
+    answer: ClassVar[bool | None] = None
 
     def __init__(self, function: str, few: int, few_if_kept: int = 0) -> None:
         self._function = function
@@ -85,8 +87,8 @@ class WorthCompiling:
 
     def would_be(self, n: int) -> bool:
         """Return the same, without counting these `n`."""
-        if (is_worth := _is_compiled.get()) is not None:
-            return is_worth
+        if self.answer is not None:
+            return self.answer
         n += self.n_needed
         return n > self._few or (n > self._few_if_kept and self._is_kept)
 

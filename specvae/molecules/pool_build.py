@@ -54,8 +54,8 @@ from specvae.progress import Progress
 from specvae.report import ReadReport, Reason
 from specvae.sources import no_such_file
 
-_PIECE_ROWS = 1000  # of the files; a process computes some seconds for them
-_MERGED_ROWS = 50_000  # that are sorted at a time
+PIECE_ROWS = 1000  # of the files; a process computes some seconds for them
+MERGED_ROWS = 50_000  # that are sorted at a time
 _UNITS_PER_BIN = 100
 
 
@@ -129,7 +129,7 @@ def build_pool(
                 "pool": earlier.attributes["digest"] if earlier is not None else None,
             }
             _require_plan(folder, plan, progress)
-            spool = Spool(folder, _PIECE_ROWS)
+            spool = Spool(folder, PIECE_ROWS)
             n_rows = _compute_all(paths, tuple(layouts), spool, report, engine, progress)
             if not n_rows:
                 _empty(folder)
@@ -231,7 +231,7 @@ def _compute_all(
     def tasks() -> Iterator[_Task]:
         begin = 0
         cells = _cells_of(paths, report)
-        while batch := list(itertools.islice(cells, _PIECE_ROWS)):
+        while batch := list(itertools.islice(cells, PIECE_ROWS)):
             if not spool.has(begin):
                 waiting.append((begin, batch))
                 yield _Task(layouts, [row for _, _, row in batch])
@@ -336,8 +336,8 @@ class _EarlierRows:
 
     def units(self) -> Iterator[NDArray[np.int64]]:
         """Yield the rounded masses, in pieces."""
-        for first in range(0, len(self._pool), _MERGED_ROWS):
-            end = min(first + _MERGED_ROWS, len(self._pool))
+        for first in range(0, len(self._pool), MERGED_ROWS):
+            end = min(first + MERGED_ROWS, len(self._pool))
             yield rounded_masses(self._pool.masses(first, end))
 
     def read(self, first: int, end: int) -> tuple[Ordinals, PoolRows]:
@@ -403,7 +403,7 @@ def _limits(sources: Sequence[SortedRows]) -> NDArray[np.int64]:
             counts.update(dict(zip(bins.tolist(), of_bins.tolist(), strict=True)))
     edges, n_rows = [0], 0
     for number, n_of_bin in sorted(counts.items()):
-        if n_rows and n_rows + n_of_bin > _MERGED_ROWS:
+        if n_rows and n_rows + n_of_bin > MERGED_ROWS:
             edges.append(number * _UNITS_PER_BIN)
             n_rows = 0
         n_rows += n_of_bin

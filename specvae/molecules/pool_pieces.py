@@ -22,7 +22,7 @@ from specvae.molecules.hdf5 import written_hdf5
 from specvae.molecules.molecule import FIRST_BLOCK
 from specvae.molecules.pool_format import DAMAGE, TEXTS, PoolRows
 
-_PIECES_OF_RUN = 100
+PIECES_OF_RUN = 100
 _UNITS_PER_DALTON = 10_000  # masses that agree to four decimals are of one compound
 _ID_SEPARATOR = "; "
 _DIGEST = "blake2b"
@@ -181,7 +181,7 @@ class Spool:
         self._write(piece)
         self._count(piece.n_read, len(piece.skips), piece.notes)
         pieces = [span for span in sorted(self._spans) if span[1] - span[0] <= self._piece_rows]
-        if len(pieces) >= _PIECES_OF_RUN:
+        if len(pieces) >= PIECES_OF_RUN:
             self._join(pieces)
 
     def sources(self) -> list[SortedRows]:

@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 _AHEAD = 3  # batches that wait for each thread of a worker
-_PATIENCE = 60  # seconds to wait for a scheduler, and for a first worker
+PATIENCE = 60  # seconds to wait for a scheduler, and for a first worker
 
 
 def parse_scheduler(text: str, purpose: str) -> Engine:
@@ -110,8 +110,8 @@ class DaskEngine:
         logger.setLevel(logging.CRITICAL)  # what matters is said in one line
         client = None
         try:
-            client = Client(self.address, timeout=_PATIENCE, set_as_default=False)
-            client.wait_for_workers(1, timeout=_PATIENCE)
+            client = Client(self.address, timeout=PATIENCE, set_as_default=False)
+            client.wait_for_workers(1, timeout=PATIENCE)
             yield client
         except KilledWorker:
             raise SpecvaeError(

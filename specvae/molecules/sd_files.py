@@ -33,7 +33,7 @@ _HEAD_LINES = 3  # of a drawing, before its counts
 _COUNTS = re.compile(r".*V[23]000\s*")  # the fourth line of an SD file
 _DATA_NAME = re.compile(r">.*?<([^>]*)>")
 _DRAWN_ATOM = re.compile(r"(?:M  V30 \d+|(?: *-?\d+\.\d+){3}) ([A-Z][a-z]?) ")
-_LONGEST_RECORD = 100_000  # lines
+LONGEST_RECORD = 100_000  # lines
 _LONGEST_DRAWING = 5_000  # lines: atoms and bonds
 _WRAPPED = 60  # characters of a line that may go on in the next
 # Groups and links of a drawing that repeat, open ends, and labels that stand for any group.
@@ -85,9 +85,9 @@ def sd_cells(path: Path, stream: Iterable[str], report: ReadReport) -> Iterator[
                 detail = "a second drawing in one record: $$$$ is missing before it"
                 report.skip(str(path), number, "record", Reason.BAD_STRUCTURE, detail)
         record.append(line.rstrip("\r\n"))
-        if len(record) > _LONGEST_RECORD:
+        if len(record) > LONGEST_RECORD:
             raise InputError(
-                f"{path}:{begin}: found more than {_LONGEST_RECORD:,} lines without the end of "
+                f"{path}:{begin}: found more than {LONGEST_RECORD:,} lines without the end of "
                 "a record, $$$$"
             )
     if any(line.strip() for line in record):

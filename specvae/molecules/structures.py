@@ -26,14 +26,14 @@ from specvae.report import ReadReport, Reason
 if TYPE_CHECKING:  # processes that parse need no Numba
     from specvae.molecules.mass_screen import MassScreen
 
-_BATCH = 1000
+BATCH = 1000
 _KEYS_COMPUTED = 30  # at most, of a table: each takes half a millisecond
 _FEWEST_WRONG = 3  # keys, for a column that is wrong rather than a row
 _MOST_KNOWN = 50_000  # texts of structures that are remembered while a table is read
 # Starting a process costs as much as parsing some thousand structures, but later work has it too.
-_WORTH_PROCESSES = 5_000
+WORTH_PROCESSES = 5_000
 # All rows of a shorter table are parsed, and what is wrong with any of them is reported.
-_WORTH_SCREENING = 10_000
+WORTH_SCREENING = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +119,13 @@ def read_rows(
 
 def _screened(rows: Iterator[tuple[int, Cells]], screen: MassScreen) -> Iterator[tuple[int, Cells]]:
     """Yield the rows of a long file that must be parsed, and all of a short one."""
-    head = list(itertools.islice(rows, _WORTH_SCREENING))
-    if len(head) < _WORTH_SCREENING:
+    head = list(itertools.islice(rows, WORTH_SCREENING))
+    if len(head) < WORTH_SCREENING:
         yield from head
         return
     most = limits().table_rows  # as many as may be remembered
     rows = itertools.chain(head, rows)
-    while screen.n_left_out <= most and (taken := list(itertools.islice(rows, _BATCH))):
+    while screen.n_left_out <= most and (taken := list(itertools.islice(rows, BATCH))):
         unnamed = [row for row in taken if not row[1].query_id]
         wanted = screen.wanted([row[1][:2] for row in unnamed]).tolist()
         left_out = {row[0] for row, is_wanted in zip(unnamed, wanted, strict=True) if not is_wanted}
@@ -205,7 +205,7 @@ def _parse_batches(
     n_processes = n_jobs or usable_cores()
     head: list[list[tuple[str, str]]] = []
     n_texts = 0
-    worth = _BATCH if n_waiting() else _WORTH_PROCESSES
+    worth = BATCH if n_waiting() else WORTH_PROCESSES
     while n_processes > 1 and n_texts < worth and (batch := next(batches, None)):
         head.append(batch)
         n_texts += len(batch)
@@ -217,7 +217,7 @@ def _parse_batches(
 
 def _batches(rows: Iterator[tuple[int, Cells]], cache: StructureCache | None) -> Iterator[_Batch]:
     known: dict[tuple[str, str], _SharedStructure] = {}
-    while taken := list(itertools.islice(rows, _BATCH)):
+    while taken := list(itertools.islice(rows, BATCH)):
         texts = list(dict.fromkeys((cells.smiles, cells.inchi) for _, cells in taken))
         texts = [text for text in texts if text not in known]
         kept = cache.lookup(texts) if cache is not None else [None] * len(texts)
@@ -293,7 +293,7 @@ def _that_may_be_same(molecules: list[Molecule]) -> Iterable[Molecule]:
     if not is_quick(len(molecules)) or all(one.knows_smiles for one in molecules):
         return molecules
     # Some at a time: what is taken of each is kilobytes.
-    parts = [molecules[start : start + _BATCH] for start in range(0, len(molecules), _BATCH)]
+    parts = [molecules[start : start + BATCH] for start in range(0, len(molecules), BATCH)]
     digests = np.concatenate([Topologies([one.binary for one in part]).digests for part in parts])
     _, numbers, counts = np.unique(digests, return_inverse=True, return_counts=True)
     return itertools.compress(molecules, (counts[numbers] > 1).tolist())
@@ -351,10 +351,10 @@ def parse_texts(
         cache.lookup(pairs) if cache is not None else [None] * len(pairs)
     )
     missing = [pair for pair, one in zip(pairs, found, strict=True) if one is None]
-    batches = (missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH))
-    n_processes = min(n_jobs or usable_cores(), len(missing) // _BATCH)
+    batches = (missing[start : start + BATCH] for start in range(0, len(missing), BATCH))
+    n_processes = min(n_jobs or usable_cores(), len(missing) // BATCH)
     parsed: Iterator[list[Molecule | str]]
-    if n_processes <= 1 or (len(missing) < _WORTH_PROCESSES and not n_waiting()):
+    if n_processes <= 1 or (len(missing) < WORTH_PROCESSES and not n_waiting()):
         parsed = map(parse_together, batches)
     else:
         parsed = in_order(parse_together, batches, n_processes, "parse structures")

@@ -53,7 +53,7 @@ _is_worth_searching = WorthCompiling(
     "molecules/substructure_search._search_each", 1_000, few_if_kept=150
 )
 # To look into the patterns takes as long as to ask RDKit about some hundred molecules.
-_FEWEST_MOLECULES = 16
+FEWEST_MOLECULES = 16
 
 
 class SubstructureMatcher:
@@ -136,7 +136,7 @@ class SubstructureMatcher:
             return np.zeros((len(molecules), 0), np.bool_)
         self._n_tested += len(molecules)
         is_searched = _is_worth_searching(len(molecules))
-        if self._n_tested <= _FEWEST_MOLECULES:
+        if self._n_tested <= FEWEST_MOLECULES:
             found = np.full((len(molecules), len(self._patterns)), UNSETTLED, np.uint8)
         else:
             self._plan.learn(molecules)

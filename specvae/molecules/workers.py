@@ -330,7 +330,7 @@ class _Context(SpawnContext):
 
 def _started(n: int, modules: Sequence[str] = ()) -> ProcessPoolExecutor:
     """Start processes that load modules; Ctrl-C waits until they are prepared for it."""
-    n = min(n, _MOST_PROCESSES)
+    n = min(n, MOST_PROCESSES)
     pool = ProcessPoolExecutor(n, mp_context=_Context(), initializer=_prepare_process)
     with _ctrl_c_held_back():
         for _ in range(n):
@@ -358,7 +358,7 @@ def _ctrl_c_held_back() -> Iterator[None]:
 
 
 # Windows waits for no more at a time, and Python refuses to start them.
-_MOST_PROCESSES = 61 if sys.platform == "win32" else sys.maxsize
+MOST_PROCESSES = 61 if sys.platform == "win32" else sys.maxsize
 
 
 def _load(modules: Sequence[str]) -> None:

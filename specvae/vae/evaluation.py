@@ -279,7 +279,7 @@ def _summed(values: Sequence[_Value], parts: Sequence[str]) -> Tensor:
 
 
 _Numbers = tuple[float, ...] | tuple[tuple[bool, ...], ...]
-_MOST_CONSTANTS = 1000
+MOST_CONSTANTS = 1000
 _constants_made: dict[tuple[_Numbers, torch.dtype, torch.device], Tensor] = {}
 
 
@@ -294,6 +294,4 @@ def _constants(values: _Numbers, dtype: torch.dtype, device: torch.device) -> Te
         return _constants_made[key]
     with torch.inference_mode(False):
         made = torch.tensor(values, dtype=dtype, device=device)
-    return (
-        made if len(_constants_made) >= _MOST_CONSTANTS else _constants_made.setdefault(key, made)
-    )
+    return made if len(_constants_made) >= MOST_CONSTANTS else _constants_made.setdefault(key, made)

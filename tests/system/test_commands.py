@@ -87,7 +87,7 @@ def test_rows_without_a_querys_mass_change_no_answer(
     queries.write_text((few / "queries.mgf").read_text() + lonely)
     found = []
     for name, least in (("all", 10_000), ("screened", 2)):
-        monkeypatch.setattr(structures, "_WORTH_SCREENING", least)
+        monkeypatch.setattr(structures, "WORTH_SCREENING", least)
         done = annotated(
             few, full_model, "--summary", tmp_path / f"{name}-queries.csv",
             "-o", tmp_path / f"{name}.csv", queries=queries, candidates=candidates,

@@ -51,7 +51,7 @@ def test_a_pool_is_built_and_added_to(tmp_path: Path) -> None:
 def test_old_entries_that_are_in_use_stay_and_others_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entry_store, "_FEWEST", 1)
+    monkeypatch.setattr(entry_store, "FEWEST_ENTRIES", 1)
 
     def put(name: bytes) -> Path:
         before = set(tmp_path.iterdir())
@@ -103,7 +103,7 @@ def test_no_more_processes_than_windows_waits_for(monkeypatch: pytest.MonkeyPatc
         def shutdown(self, **_: object) -> None: ...
 
     monkeypatch.setattr(workers, "ProcessPoolExecutor", Pool)
-    monkeypatch.setattr(workers, "_MOST_PROCESSES", 61)
+    monkeypatch.setattr(workers, "MOST_PROCESSES", 61)
     for n in (8, 96):
         with workers.processes(n, "work"):
             pass

@@ -19,7 +19,7 @@ HIT_LEVELS = (1, 5, 10, 20)
 _N_RESAMPLES = 2000
 _ENDS = (0.025, 0.975)  # of an interval, as shares of the resamples below
 # Molecules drawn at once in a bootstrap: 8 MiB, and twice as much for what is looked up.
-_DRAWS = 2**20
+DRAWS = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ def _resampled(
     The batches bound the memory; the generator gives the same numbers as in one.
     """
     rng = np.random.default_rng(seed)
-    n_rows = max(_DRAWS // n_groups, 1)
+    n_rows = max(DRAWS // n_groups, 1)
     for start in range(0, n_resamples, n_rows):
         rows = slice(start, min(start + n_rows, n_resamples))
         yield rows, rng.integers(0, n_groups, size=(rows.stop - rows.start, n_groups))

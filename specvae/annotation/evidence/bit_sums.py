@@ -25,8 +25,8 @@ from specvae.molecules.compiling import compiled_with
 _WAYS = (BITS_OF_WORDS, BITS_OF_HALF_BYTES)  # the quickest first
 _LARGEST = 2**30 - 4  # that a part can add, in steps; rounding of six bits can add three
 _TINY = np.finfo(np.float64).tiny
-_FEWEST_ROWS = 4096  # that are looked up in registers
-_PIECE = 16_384  # rows that are read from memory once for all predictions
+FEWEST_ROWS = 4096  # that are looked up in registers
+PIECE = 16_384  # rows that are read from memory once for all predictions
 
 _N = TypeVar("_N", np.float64, np.int64)
 _ONE, _FOUR, _FIFTEEN, _SIXTEEN, _32 = (np.uint64(n) for n in (1, 4, 15, 16, 32))
@@ -56,7 +56,7 @@ def bit_sums(packed: NDArray[np.uint8], numbers: NDArray[np.float64]) -> NDArray
     n_rows, n_bytes = packed.shape
     flat = np.ascontiguousarray(packed).reshape(-1)
     whole = [_whole_numbers(np.ascontiguousarray(row).tobytes(), n_bytes) for row in numbers]
-    lookup = _lookup() if n_bytes and n_rows >= _FEWEST_ROWS else None
+    lookup = quickest_lookup() if n_bytes and n_rows >= FEWEST_ROWS else None
     planes: list[NDArray[Any]] = []
     n_together = 0  # rows
     if lookup is not None:
@@ -64,8 +64,8 @@ def bit_sums(packed: NDArray[np.uint8], numbers: NDArray[np.float64]) -> NDArray
         # Not the last ones: bytes after those that are looked up are read too.
         n_together = (n_rows - -(-lookup.n_bytes // n_bytes)) // lookup.n_rows * lookup.n_rows
     found = np.empty((len(whole), n_rows))
-    for start in range(0, n_rows, _PIECE):
-        end = min(start + _PIECE, n_rows)
+    for start in range(0, n_rows, PIECE):
+        end = min(start + PIECE, n_rows)
         n_first = max(0, min(end, n_together) - start)
         rest = flat[(start + n_first) * n_bytes :]
         for n, one in enumerate(whole):
@@ -78,7 +78,7 @@ def bit_sums(packed: NDArray[np.uint8], numbers: NDArray[np.float64]) -> NDArray
 
 
 @lru_cache(maxsize=1)
-def _lookup() -> Lookup | None:
+def quickest_lookup() -> Lookup | None:
     """Return the quickest way of looking up that the processor has registers for."""
     return next((way for way in _WAYS if processor_has(way.feature)), None)
 

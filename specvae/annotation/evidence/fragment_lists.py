@@ -30,10 +30,10 @@ from specvae.molecules.workers import begun, n_waiting, usable_cores
 from specvae.spectra.spectrum import Spectrum
 
 _MOST_PEAKS = 5 * MAX_PEAKS  # the highest, of which some may be ions of a candidate
-_BLOCK = 64  # molecules that a process is given at a time
+BATCH = 64  # molecules that a process is given at a time
 _QUERIES_KEPT = 1024
 # Loading the compiled code takes a process as long as breaking so many molecules.
-_WORTH_PROCESSES = 2000
+WORTH_PROCESSES = 2000
 
 
 class FragmentList(NamedTuple):
@@ -190,7 +190,7 @@ def scoring(
         identity: _ListedMolecule(molecule, graph, numbers)
         for (identity, (molecule, numbers)), graph in zip(chosen.items(), graphs, strict=True)
     }
-    worth = len(molecules) // (1 if n_waiting() else _WORTH_PROCESSES // 2)
+    worth = len(molecules) // (1 if n_waiting() else WORTH_PROCESSES // 2)
     n_processes = min(n_jobs or usable_cores(), worth)
     blocks = _blocks(scorers, lists, list(molecules.values()))
     with ExitStack() as working:
@@ -220,7 +220,7 @@ def _collected(
     for found in results:
         if isinstance(found, str):
             raise StructureError(found)
-        block = list(islice(waiting, _BLOCK))
+        block = list(islice(waiting, BATCH))
         pairs = [(identity, number) for identity, one in block for number in one.queries]
         scores |= dict(zip(pairs, found.scores.tolist(), strict=True))
         if cache is not None:
@@ -246,8 +246,8 @@ def _blocks(
     molecules: Sequence[_ListedMolecule],
 ) -> Iterator[_Block]:
     arrays = {mode: save(scorer.to_arrays()) for mode, scorer in scorers.items()}
-    for start in range(0, len(molecules), _BLOCK):
-        chosen = molecules[start : start + _BLOCK]
+    for start in range(0, len(molecules), BATCH):
+        chosen = molecules[start : start + BATCH]
         used = sorted({number for one in chosen for number in one.queries})
         place = {number: place for place, number in enumerate(used)}
         yield _Block(

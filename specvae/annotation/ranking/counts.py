@@ -38,8 +38,8 @@ _OF_COUNTS = re.compile(
 )
 _THOUSANDS = re.compile(r"\d{1,3}(?:[, \u00a0\u202f]\d{3})+")
 _MOST = 10**12
-_BATCH = 500
-_WORTH_PROCESSES = 5_000  # rows; of fewer, a process would begin too late to help
+BATCH = 500
+WORTH_PROCESSES = 5_000  # rows; of fewer, a process would begin too late to help
 _LIKE_NAME = 0.5
 _OF_STRUCTURES = (".sdf", ".sd", ".mol", ".smi", ".smiles", ".ism", ".h5")
 
@@ -168,13 +168,13 @@ def _with_blocks(
 
     Several processes share a long table, if most of its rows have structures without keys.
     """
-    head = list(islice(rows, _WORTH_PROCESSES))
+    head = list(islice(rows, WORTH_PROCESSES))
     n_parsed = sum(says_nothing(row.cells.get("inchikey", "")) for row in head)
     n_processes = n_jobs or usable_cores()
     rows = chain(head, rows)
-    batches = iter(lambda: list(islice(rows, _BATCH)), [])
+    batches = iter(lambda: list(islice(rows, BATCH)), [])
     read = partial(_read_batch, path)
-    if n_processes > 1 and n_parsed > _WORTH_PROCESSES / 2:
+    if n_processes > 1 and n_parsed > WORTH_PROCESSES / 2:
         each = in_order(read, batches, n_processes, "parse structures")
     else:
         each = map(read, batches)

@@ -39,8 +39,8 @@ from specvae.molecules.fingerprint import FingerprintLayout
 from specvae.progress import Progress, Silence
 from specvae.spectra.spectrum import Spectrum
 
-_MOST_QUERIES = 1024  # ranked together, so that shared candidates are fragmented once
-_MOST_CANDIDATES = 100_000  # of queries that are ranked together: each takes some kilobytes
+MOST_QUERIES = 1024  # ranked together, so that shared candidates are fragmented once
+MOST_CANDIDATES = 100_000  # of queries that are ranked together: each takes some kilobytes
 # Nats: more than all evidence together. Molecules of different masses break into different numbers
 # of fragments, so that their scores cannot be compared.
 _BEHIND = -100.0
@@ -149,7 +149,7 @@ def _chunks(
         n_candidates += sum(
             len(one.candidates) for one in of_feature if isinstance(one, _ListedQuery)
         )
-        share = max(len(chunk) / _MOST_QUERIES, n_candidates / _MOST_CANDIDATES)
+        share = max(len(chunk) / MOST_QUERIES, n_candidates / MOST_CANDIDATES)
         if share >= full:
             yield chunk
             if seconds is not None:

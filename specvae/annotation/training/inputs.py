@@ -35,7 +35,7 @@ from specvae.spectra.sparse import SparseMatrix
 from specvae.spectra.spectrum import Spectrum
 from specvae.vae.kinds import MODEL_KINDS
 
-_POOL_ROWS = 8192
+POOL_ROWS = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,8 +317,8 @@ def _pool_fingerprints(
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield a pool's packed fingerprints in pieces: its texts are never in memory all at once."""
     with CandidatePool.open(path, layout) as pool:
-        for start in range(0, len(pool), _POOL_ROWS):
-            part = pool.slice(start, start + _POOL_ROWS)
+        for start in range(0, len(pool), POOL_ROWS):
+            part = pool.slice(start, start + POOL_ROWS)
             keep = np.ones(len(part), dtype=np.bool_)
             for i, block in enumerate(part.first_block):
                 rejected = reject_compound([block], *left_out)

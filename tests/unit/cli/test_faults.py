@@ -115,7 +115,7 @@ def test_ctrl_c_ends_a_build_which_goes_on(
     tmp_path: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "pool.h5"
-    monkeypatch.setattr(pool_build, "_PIECE_ROWS", 100)
+    monkeypatch.setattr(pool_build, "PIECE_ROWS", 100)
     add = Spool.add
     added: list[Piece] = []
 

@@ -192,7 +192,7 @@ def test_processes_are_started_ahead_for_long_tables_alone(
         assert find_spec(name) is not None
     found: list[int | None] = []
     monkeypatch.setattr(ranking, "start_ahead", lambda n_jobs, _: found.append(n_jobs))
-    monkeypatch.setattr(ranking, "_LONG_BYTES", long_bytes)
+    monkeypatch.setattr(ranking, "LONG_BYTES", long_bytes)
     monkeypatch.setattr(ranking, "end_waiting", lambda: found.append(-1))
     queries = mgf(tmp_path / "q.mgf", "PEPMASS=195.0877")
     for rank_by in ("everything", "fingerprint"):

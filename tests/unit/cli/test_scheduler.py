@@ -123,7 +123,7 @@ def test_workers_build_the_pool_that_one_process_builds(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pool_build, "_PIECE_ROWS", 2)
+    monkeypatch.setattr(pool_build, "PIECE_ROWS", 2)
 
     def built(name: str, *options: str) -> bytes:
         line = ["build", str(folder / "c.csv"), "-o", str(tmp_path / name), *options]
@@ -144,7 +144,7 @@ def test_what_names_an_engine() -> None:
 
 def test_a_scheduler_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="distributed is not installed (extra dask)")
-    monkeypatch.setattr("specvae.molecules.scheduler._PATIENCE", 0.2)
+    monkeypatch.setattr("specvae.molecules.scheduler.PATIENCE", 0.2)
     with pytest.raises(SpecvaeError, match=r"tcp://127\.0\.0\.1:9: no scheduler answers"):
         list(DaskEngine("tcp://127.0.0.1:9", "rank").in_order(abs, [1]))
 

@@ -382,7 +382,7 @@ def test_jobs_that_are_not_there_and_too_many_are_refused(
     for answer in (client.get("/api/jobs/none"), client.delete("/api/jobs/none")):
         assert answer.status_code == 404
         assert answer.json()["error"] == "no such job"
-    monkeypatch.setattr(serving, "_MOST_JOBS", 0)
+    monkeypatch.setattr(serving, "MOST_JOBS", 0)
     answer = submit(client, folder)
     assert answer.status_code == 503
     assert answer.json()["error"] == "too many jobs are kept; try again later"
@@ -495,7 +495,7 @@ def test_a_second_ctrl_c_does_not_keep_the_server_from_stopping_its_jobs(
 def test_ctrl_c_reaches_the_server_after_another_handler_took_it(
     runner: JobRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("specvae.cli.serving._INTERRUPTS_EVERY", 0.01)
+    monkeypatch.setattr("specvae.cli.serving.INTERRUPTS_EVERY", 0.01)
     caught: list[int] = []
 
     async def interrupted() -> None:

@@ -60,7 +60,7 @@ def test_rows_far_apart_are_read_in_the_order_asked_for(
     pool_path: Path, monkeypatch: pytest.MonkeyPatch, far: int
 ) -> None:
     """Those between two mass windows are not read."""
-    monkeypatch.setattr(candidate_pool, "_FAR_ROWS", far)
+    monkeypatch.setattr(candidate_pool, "FAR_ROWS", far)
     with CandidatePool.open(pool_path, LAYOUT) as pool:
         everything = pool.slice(0, len(pool)).packed
         for rows in ([12, 13, 2, 1, 15], [4], []):

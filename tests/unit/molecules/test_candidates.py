@@ -210,8 +210,8 @@ def test_processes_read_a_table_as_one_does(write: Write, monkeypatch: pytest.Mo
     path = write("smiles,query_id,id\n" + "\n".join(rows) + "\n")
     alone, together = ReadReport(), ReadReport()
     expected = read_candidates(path, alone, 1)
-    monkeypatch.setattr(structures, "_WORTH_PROCESSES", 3)
-    monkeypatch.setattr(structures, "_BATCH", 6)
+    monkeypatch.setattr(structures, "WORTH_PROCESSES", 3)
+    monkeypatch.setattr(structures, "BATCH", 6)
     found = read_candidates(path, together, 2)
     for name in ("smiles", "exact_mass", "id", "query_id", "molecules", "first_block"):
         assert getattr(found, name).tolist() == getattr(expected, name).tolist()

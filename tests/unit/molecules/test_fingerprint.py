@@ -359,7 +359,7 @@ def test_bad_molecule_is_named_before_anything_is_computed(monkeypatch: pytest.M
 
 
 def test_interrupted_work_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CHUNK", 2)
+    monkeypatch.setattr(module, "CHUNK", 2)
     layout = get_layout("morgan4096")
 
     def stop(done: int, total: int) -> None:
@@ -374,8 +374,8 @@ def test_interrupted_work_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_parallel_equals_serial(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_WORTH_A_PROCESS", 1)
-    monkeypatch.setattr(module, "_CHUNK", 3)
+    monkeypatch.setattr(module, "WORTH_A_PROCESS", 1)
+    monkeypatch.setattr(module, "CHUNK", 3)
     layout = get_layout("svae2149")
     smiles = [*SMILES, *(f"{'C' * n}O" for n in range(2, 9))]
     parallel = fingerprints(smiles, layout, n_jobs=2)

@@ -195,7 +195,7 @@ def test_double_bonds_of_rings_are_set_as_rdkit_does(
     mol = Chem.MolFromSmiles(ring.format("F", end.replace("1", "9")))
     kekule = Chem.Mol(mol)
     Chem.Kekulize(kekule, clearAromaticFlags=False)
-    monkeypatch.setattr(drawn, "_is_worth_compiling", lambda: True)
+    monkeypatch.setattr(drawn, "may_set_kekule", lambda: True)
     monkeypatch.setattr(Chem, "Kekulize", None)
     n = mol.GetNumAtoms()
     found = {(a, b): order for a, b, _, order, _ in OrderedGraph.of(mol).graph.bonds.tolist()}
@@ -221,7 +221,7 @@ def test_double_bonds_of_rings_are_set_as_rdkit_does(
 def test_rdkit_sets_double_bonds_of_unusual_rings(
     smiles: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawn, "_is_worth_compiling", lambda: True)
+    monkeypatch.setattr(drawn, "may_set_kekule", lambda: True)
     mol = Chem.MolFromSmiles(smiles)
     bonds = _taken(mol).bonds
     assert np.count_nonzero(bonds[:, 3] == 2) == 3
@@ -234,11 +234,11 @@ def test_rdkit_sets_double_bonds_of_unusual_rings(
 def test_double_bonds_do_not_depend_on_how_many_molecules_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(drawn._worth_setting, "n_needed", 10**6)
-    monkeypatch.setattr(rdBase, "rdkitVersion", "2025.09.1")
-    assert not drawn._is_worth_compiling()
-    monkeypatch.setattr(rdBase, "rdkitVersion", "2026.03.1")
-    assert drawn._is_worth_compiling()
+    with compiling(True):
+        monkeypatch.setattr(rdBase, "rdkitVersion", "2025.09.1")
+        assert not drawn.may_set_kekule()
+        monkeypatch.setattr(rdBase, "rdkitVersion", "2026.03.1")
+        assert drawn.may_set_kekule()
 
 
 def test_graphs_are_those_of_their_version() -> None:

@@ -41,9 +41,9 @@ TAIL = "C[C@@H](N)C(=O)O,d,d1\nc1cc,bad,b\nCN,again,i0\n"
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_build, "_PIECE_ROWS", 10)
-    monkeypatch.setattr(pool_pieces, "_PIECES_OF_RUN", 3)
-    monkeypatch.setattr(pool_build, "_MERGED_ROWS", 7)
+    monkeypatch.setattr(pool_build, "PIECE_ROWS", 10)
+    monkeypatch.setattr(pool_pieces, "PIECES_OF_RUN", 3)
+    monkeypatch.setattr(pool_build, "MERGED_ROWS", 7)
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ from pathlib import Path
 from specvae.molecules import pool_build, pool_pieces
 from pool_files import write_pool
 from specvae.molecules.fingerprint import get_layout
-pool_build._PIECE_ROWS, pool_pieces._PIECES_OF_RUN = 10, 3
+pool_build.PIECE_ROWS, pool_pieces.PIECES_OF_RUN = 10, 3
 add, n = pool_pieces.Spool.add, []
 def counted(self, piece):
     add(self, piece)

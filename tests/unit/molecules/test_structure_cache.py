@@ -83,7 +83,7 @@ TEXTS = [
 
 @pytest.fixture(autouse=True)
 def every_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entry_store, "_FEWEST", 1)
+    monkeypatch.setattr(entry_store, "FEWEST_ENTRIES", 1)
 
 
 def kept(folder: Path, texts: Sequence[tuple[str, str]] = TEXTS) -> list[Molecule]:
@@ -101,8 +101,8 @@ def parts(folder: Path) -> list[Path]:
 def test_no_process_is_started_for_what_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(structures, "_WORTH_PROCESSES", 2)
-    monkeypatch.setattr(structures, "_BATCH", 2)
+    monkeypatch.setattr(structures, "WORTH_PROCESSES", 2)
+    monkeypatch.setattr(structures, "BATCH", 2)
     asked: list[int] = []
 
     def here(
@@ -135,7 +135,7 @@ def test_what_is_read_is_what_was_parsed(tmp_path: Path) -> None:
 def test_a_table_is_parsed_once_and_reads_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(structures, "_BATCH", 3)
+    monkeypatch.setattr(structures, "BATCH", 3)
     table = tmp_path / "c.csv"
     key = "LFQSCWFLJHTTHZ-UHFFFAOYSA-N"
     rows = [f'"{smiles}","{inchi}",{key if smiles == "CCO" else ""}' for smiles, inchi in TEXTS]
@@ -242,8 +242,8 @@ def test_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_many_small_parts_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is an open file, of which a process may have 256 on macOS."""
-    monkeypatch.setattr(entry_store, "_FEWEST", 1)
-    n = entry_store._MOST_PARTS
+    monkeypatch.setattr(entry_store, "FEWEST_ENTRIES", 1)
+    n = entry_store.MOST_PARTS
     keys = [digest(str(number)) for number in range(3 * n)]
 
     def put(key: bytes) -> None:
@@ -253,14 +253,14 @@ def test_many_small_parts_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyP
         store.save()
 
     with monkeypatch.context() as patched:
-        patched.setattr(entry_store, "_MOST_PARTS", 10 * n)  # as by an earlier version
+        patched.setattr(entry_store, "MOST_PARTS", 10 * n)  # as by an earlier version
         for key in keys[:-2]:
             put(key)
         broken = sorted(tmp_path.glob("part-*.bin"))[0]
         broken.write_bytes(broken.read_bytes()[:-1])
     assert len(list(tmp_path.iterdir())) == len(keys) - 2
     assert len(EntryStore(tmp_path, "kind")._parts) <= n
-    monkeypatch.setattr(entry_store, "_MOST_UNSAVED", 20)  # joined at a time, at least
+    monkeypatch.setattr(entry_store, "MOST_UNSAVED", 20)  # joined at a time, at least
     for key in keys[-2:]:
         put(key)
         assert len(list(tmp_path.glob("part-*.bin"))) <= n
@@ -273,8 +273,8 @@ def test_parts_that_are_open_elsewhere_are_not_joined_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on Windows."""
-    monkeypatch.setattr(entry_store, "_FEWEST", 1)
-    monkeypatch.setattr(entry_store, "_MOST_PARTS", 2)
+    monkeypatch.setattr(entry_store, "FEWEST_ENTRIES", 1)
+    monkeypatch.setattr(entry_store, "MOST_PARTS", 2)
 
     def refused(path: Path, *, missing_ok: bool = False) -> None:
         raise PermissionError(path, missing_ok)
@@ -291,14 +291,14 @@ def test_parts_that_are_open_elsewhere_are_not_joined_for_ever(
             store = EntryStore(tmp_path, "kind")
             store.put(key, key)
             store.save()
-    monkeypatch.setattr(entry_store, "_MOST_PARTS", 100)
+    monkeypatch.setattr(entry_store, "MOST_PARTS", 100)
     assert EntryStore(tmp_path, "kind").lookup(keys) == dict(enumerate(keys))
 
 
 def test_few_structures_are_not_worth_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entry_store, "_FEWEST", len(TEXTS) + 1)
+    monkeypatch.setattr(entry_store, "FEWEST_ENTRIES", len(TEXTS) + 1)
     kept(tmp_path)
     assert not parts(tmp_path)
 

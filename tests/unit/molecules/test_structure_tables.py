@@ -634,7 +634,7 @@ def test_the_title_of_a_drawing_has_no_control_characters(write: Write) -> None:
 def test_an_sd_file_without_the_end_of_a_record(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sd_files, "_LONGEST_RECORD", 20)
+    monkeypatch.setattr(sd_files, "LONGEST_RECORD", 20)
     drawing = Chem.MolToMolBlock(Chem.MolFromSmiles("CCO"))
     with pytest.raises(InputError, match=r"x\.sdf:1: found more than 20 lines without the end"):
         read_candidates(write(drawing + "> <note>\n" + "text\n" * 20, "x.sdf"))

@@ -47,7 +47,7 @@ MOLECULES = [
 @pytest.fixture(autouse=True)
 def searched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Search for patterns from the first molecule on."""
-    monkeypatch.setattr(substructure, "_FEWEST_MOLECULES", 0)
+    monkeypatch.setattr(substructure, "FEWEST_MOLECULES", 0)
     with compiling(True):
         yield
 
@@ -172,7 +172,7 @@ def test_few_molecules_need_no_compiled_code(monkeypatch: pytest.MonkeyPatch) ->
 def test_patterns_are_not_looked_into_for_the_first_molecules(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(substructure, "_FEWEST_MOLECULES", 2)
+    monkeypatch.setattr(substructure, "FEWEST_MOLECULES", 2)
     monkeypatch.setattr(substructure, "pattern_paths", None)
     patterns = [Chem.MolFromSmarts(smarts) for smarts in ("CC(C)CO", "[#6]", "CN")]
     matcher = SubstructureMatcher(patterns, [1, 3, 1])

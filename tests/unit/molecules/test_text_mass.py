@@ -109,8 +109,8 @@ def test_what_is_beyond_a_limit_is_left_to_the_parser(monkeypatch: pytest.Monkey
 @pytest.fixture
 def long_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take tables of two rows for long ones."""
-    monkeypatch.setattr(structures, "_WORTH_SCREENING", 2)
-    monkeypatch.setattr(structures, "_BATCH", 2)
+    monkeypatch.setattr(structures, "WORTH_SCREENING", 2)
+    monkeypatch.setattr(structures, "BATCH", 2)
 
 
 ROWS = """smiles\tinchi\tname

@@ -265,10 +265,10 @@ def test_constants_of_an_objective_stay_but_are_not_many(monkeypatch: pytest.Mon
     loss(model, X, UNPAIRED, config, generator=noise())
     assert once
     assert all(held[key] is value for key, value in once.items())
-    monkeypatch.setattr(evaluation, "_MOST_CONSTANTS", len(once))
+    monkeypatch.setattr(evaluation, "MOST_CONSTANTS", len(once))
     loss(model, X, {}, config, generator=noise())
     assert held.keys() == once.keys()
     held.clear()
-    monkeypatch.setattr(evaluation, "_MOST_CONSTANTS", 0)
+    monkeypatch.setattr(evaluation, "MOST_CONSTANTS", 0)
     again = loss(model, X, UNPAIRED, config, generator=noise()).total
     assert (again.item(), held) == (first.item(), {})

@@ -123,7 +123,7 @@ def test_bootstrap_in_blocks_is_the_bootstrap_at_once(
 ) -> None:
     rng = np.random.default_rng(2)
     values, group = rng.random(90), rng.integers(0, 31, 90)
-    monkeypatch.setattr(module, "_DRAWS", draws)
+    monkeypatch.setattr(module, "DRAWS", draws)
     found = bootstrap_interval(values, [f"M{i}" for i in group], seed=5, n_resamples=333)
     _, group = np.unique([f"M{i}" for i in group], return_inverse=True)
     n = group.max() + 1

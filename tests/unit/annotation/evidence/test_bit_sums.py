@@ -28,8 +28,8 @@ WAYS = [
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Lookup:
     """Have even short lists looked up in registers, in each way that there are registers for."""
     found: Lookup = request.param
-    monkeypatch.setattr(module, "_FEWEST_ROWS", 1)
-    monkeypatch.setattr(module, "_lookup", lambda: found)
+    monkeypatch.setattr(module, "FEWEST_ROWS", 1)
+    monkeypatch.setattr(module, "quickest_lookup", lambda: found)
     return found
 
 
@@ -42,7 +42,7 @@ def made_up(n_rows: int, n_bits: int) -> tuple[np.ndarray, np.ndarray]:
 def plainly(packed: np.ndarray, numbers: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     """Return the sums as a processor without such registers adds them."""
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_lookup", lambda: None)
+        patch.setattr(module, "quickest_lookup", lambda: None)
         return bit_sums(packed, numbers)
 
 
@@ -51,7 +51,7 @@ def test_registers_give_the_sums_of_the_plain_loop(
     n_bits: int, way: Lookup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed, numbers = made_up(400, n_bits)
-    monkeypatch.setattr(module, "_PIECE", 2 * way.n_rows)
+    monkeypatch.setattr(module, "PIECE", 2 * way.n_rows)
     for n_rows in (1, 63, 64, 65, 128, 129, 257, 400):
         rows = packed[:n_rows]
         wanted = plainly(rows, numbers, monkeypatch)

@@ -52,7 +52,7 @@ def test_long_lists_are_scored_in_pieces(monkeypatch: pytest.MonkeyPatch) -> Non
     _, packed = packed_bits(300, 64, seed=5)
     logits = np.random.default_rng(6).normal(size=(2, 64))
     whole = log_likelihoods(packed, logits)
-    monkeypatch.setattr(scoring, "_PIECE", 7)
+    monkeypatch.setattr(scoring, "PIECE", 7)
     np.testing.assert_array_equal(log_likelihoods(packed, logits), whole)
     np.testing.assert_array_equal(log_likelihoods(packed, logits[1]), whole[1])
 

@@ -159,8 +159,8 @@ def test_processes_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         return ThreadPoolExecutor(n)
 
     monkeypatch.setattr(workers, "ProcessPoolExecutor", start)
-    monkeypatch.setattr(fragment_lists, "_BLOCK", 1)
-    monkeypatch.setattr(fragment_lists, "_WORTH_PROCESSES", 4)
+    monkeypatch.setattr(fragment_lists, "BATCH", 1)
+    monkeypatch.setattr(fragment_lists, "WORTH_PROCESSES", 4)
     found = score_lists(standard_scorers(), lists(), 2)
     assert n_started == [2]
     for scores, of_query in zip(found, alone(), strict=True):
@@ -198,9 +198,9 @@ def test_what_was_broken_needs_no_molecule_again(
     n_jobs: int, tmp_path: Path, taken: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "ProcessPoolExecutor", lambda n, **_: ThreadPoolExecutor(n))
-    monkeypatch.setattr(fragment_lists, "_BLOCK", 2)
-    monkeypatch.setattr(fragment_lists, "_WORTH_PROCESSES", 4)
-    monkeypatch.setattr(entry_store, "_FEWEST", 1)
+    monkeypatch.setattr(fragment_lists, "BATCH", 2)
+    monkeypatch.setattr(fragment_lists, "WORTH_PROCESSES", 4)
+    monkeypatch.setattr(entry_store, "FEWEST_ENTRIES", 1)
     wanted = alone()
     some = [FragmentList(one.peaks, one.molecules[:2]) for one in lists()[:2]]  # not the last one
     score_lists(standard_scorers(), some, n_jobs, cache=GraphCache(tmp_path))

@@ -60,8 +60,8 @@ def test_several_processes_read_the_same_counts(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = Counts.read(table, ["PubMed_Count"])
-    monkeypatch.setattr(counts, "_WORTH_PROCESSES", 5)
-    monkeypatch.setattr(counts, "_BATCH", 2)
+    monkeypatch.setattr(counts, "WORTH_PROCESSES", 5)
+    monkeypatch.setattr(counts, "BATCH", 2)
     started: list[int] = []
     several = workers.in_order
 

@@ -242,7 +242,7 @@ def test_spectra_of_a_feature_are_ranked_together_with_rescore_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rescore: int | None, together: list[int]
 ) -> None:
     """A feature may have thousands of spectra, and each of their candidates takes memory."""
-    monkeypatch.setattr(rank, "_MOST_QUERIES", 1)
+    monkeypatch.setattr(rank, "MOST_QUERIES", 1)
     sizes: list[int] = []
     whole = rank._Ranker.rank
 
@@ -267,7 +267,7 @@ def test_the_best_candidates_of_any_spectrum_of_a_feature_are_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     """With --rescore, a score and a guess were averaged: the first by them was the least likely."""
-    monkeypatch.setattr(rank, "_MOST_QUERIES", most)
+    monkeypatch.setattr(rank, "MOST_QUERIES", most)
     of_anilide, of_amide = (66.0464, 71.0491, 94.0651), (51.0229, 77.0386, 105.0335)
     known = [
         spectrum_of("CC(=O)Nc1ccccc1", *of_anilide),

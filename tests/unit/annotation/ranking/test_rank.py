@@ -180,7 +180,7 @@ def test_unreadable_records_keep_their_place_and_get_names_of_their_own(
 
 
 @pytest.mark.parametrize(
-    ("limit", "value"), [("_MOST_QUERIES", 2), ("_MOST_CANDIDATES", 1), ("_MOST_CANDIDATES", 3)]
+    ("limit", "value"), [("MOST_QUERIES", 2), ("MOST_CANDIDATES", 1), ("MOST_CANDIDATES", 3)]
 )
 def test_chunks_of_queries_change_nothing(
     tmp_path: Path, annotator: Annotator, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
@@ -219,7 +219,7 @@ def test_outcomes_come_out_about_as_often_as_asked(
 
         monkeypatch.setattr(source, "find", slow)
         monkeypatch.setattr(module, "monotonic", lambda: clock)
-        monkeypatch.setattr(module, "_MOST_QUERIES", 16)
+        monkeypatch.setattr(module, "MOST_QUERIES", 16)
         before = []
         for _ in rank_spectra(annotator, [query] * 30, source, QueryFilter(), step_seconds=30.0):
             before.append(n_found)

@@ -80,7 +80,7 @@ def table(
 def test_a_part_of_a_run_parses_what_its_own_queries_need(
     annotator: Annotator, candidates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(structures, "_WORTH_SCREENING", 2)
+    monkeypatch.setattr(structures, "WORTH_SCREENING", 2)
     n_parsed, found = [], []
     for shard in (None, (1, 3), (2, 3), (3, 3)):
         run = RankingRun(annotator, RunOptions(candidates=candidates, n_jobs=1, shard=shard))
@@ -95,7 +95,7 @@ def test_pieces_of_a_run_change_nothing(
 ) -> None:
     """The share of known compounds was estimated from the queries so far, 256 at a time."""
     whole = table(annotator, candidates, QUERIES)
-    monkeypatch.setattr(rank_module, "_MOST_QUERIES", 1)
+    monkeypatch.setattr(rank_module, "MOST_QUERIES", 1)
     for one, other in zip(whole, table(annotator, candidates, QUERIES), strict=True):
         assert list(one) == list(other)
         for a, b in zip(one.values(), other.values(), strict=True):
@@ -105,7 +105,7 @@ def test_pieces_of_a_run_change_nothing(
 def test_the_order_of_queries_changes_nothing(
     annotator: Annotator, candidates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rank_module, "_MOST_QUERIES", 1)
+    monkeypatch.setattr(rank_module, "MOST_QUERIES", 1)
     forth = table(annotator, candidates, QUERIES)
     back = table(annotator, candidates, QUERIES[::-1])
     probability = {(row["query_id"], row["inchikey"], row["score"]) for row in forth}

@@ -99,7 +99,7 @@ def test_neither_excluded_nor_held_out_compounds_are_learned_from_unpaired(
     if kind == "h5":
         write_pool(molecules, layout, tmp_path / "pool.h5")
         molecules = tmp_path / "pool.h5"
-        monkeypatch.setattr(inputs, "_POOL_ROWS", 5)
+        monkeypatch.setattr(inputs, "POOL_ROWS", 5)
     files = replace(
         files,
         unpaired_spectra=files.spectra,
