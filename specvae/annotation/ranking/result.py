@@ -437,8 +437,15 @@ def absentee_remark(query: Query, analogues: Sequence[Analogue]) -> tuple[str, .
 QueryResult = Answer | Unranked
 
 
+_OF_THERMO = "controllerType=0 controllerNumber=1 "  # all spectra of mzML from Thermo's raw files
+
+
 def quoted(name: str) -> str:
-    """Return a name as messages show it; the middle of a long name is left out, as ends differ."""
+    """Return a name as messages show it.
+
+    What all names of a run begin with is left out, and the middle of a long name, as ends differ.
+    """
+    name = name.removeprefix(_OF_THERMO)
     half = _LONGEST_NAME // 2
     shown = name if len(name) <= _LONGEST_NAME else f"{name[:half]}...{name[-half:]}"
     return f"'{printable(shown)}'"

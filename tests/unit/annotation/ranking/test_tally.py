@@ -127,6 +127,9 @@ def test_the_ends_of_long_names_that_do_not_fit_are_shown(tmp_path: Path) -> Non
     source = table(tmp_path / "c.csv", f"query_id,smiles\nA-1,{CAFFEINE}\n")
     tally = tallied(source, replace(QUERY, query_id="function=2 process=0 scan=1" + "0" * 30 + "7"))
     assert "'function=2 process=0...00000000000000000007'" in advice_on(tally)[0]
+    of_thermo = "controllerType=0 controllerNumber=1 scan=14"
+    tally = tallied(source, replace(QUERY, query_id=of_thermo))
+    assert "called 'scan=14', there 'A-1'" in advice_on(tally)[0]
 
 
 def asked(source: CandidateSource, *precursors: float) -> list[str]:
