@@ -85,6 +85,8 @@ class _LookUp(NamedTuple):
         spectra of the query's own mode in the look-up of the other one.
     votes
         float64 (n_candidates,).
+    fits
+        bool (n_candidates,): which candidates are not of quite another mass, and count.
     """
 
     compared: Spectrum | None
@@ -92,10 +94,11 @@ class _LookUp(NamedTuple):
     nearest: NDArray[np.int64]
     own: NDArray[np.int64]
     votes: NDArray[np.float64]
+    fits: NDArray[np.bool_]
 
     def own_features(self, analogues: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the features of own spectra, given the evidence of analogues (nats)."""
-        return own_spectra_features(self.likeness.compounds, self.own, analogues)
+        return own_spectra_features(self.likeness.compounds, self.own, analogues, self.fits)
 
 
 class LibraryEvidence(NamedTuple):
@@ -246,6 +249,7 @@ class LibraryMemory:
         own_spectra: OwnSpectraRatio,
         other_mode: OwnSpectraRatio,
         may_be: MayBe | None = None,
+        fits: NDArray[np.bool_] | None = None,
     ) -> LibraryEvidence:
         """Return the evidence of spectra of both ion modes for a query's candidates.
 
@@ -261,13 +265,17 @@ class LibraryMemory:
             As in `Defaults`.
         may_be
             Whether the query may be of a compound that is no candidate; None: if it has its mass.
+        fits
+            bool (n_candidates,): which candidates are not of quite another mass; None: all. Others
+            count neither as measured nor as listed.
         """
         numbers = self._numbers(candidates)
-        here = self._look_up(self.compared_with(query), query, numbers, packed, EVIDENCE_RULE)
+        fits = np.ones(len(numbers), np.bool_) if fits is None else fits
+        here = self._look_up(self.compared_with(query), query, numbers, packed, EVIDENCE_RULE, fits)
         measured = here.own >= 0
-        there = self._look_up_other_mode(query, numbers, packed, measured)
+        there = self._look_up_other_mode(query, numbers, packed, measured, fits)
         elsewhere = there.own >= 0
-        unseen = unseen_ratios(measured, elsewhere)
+        unseen = unseen_ratios(measured, elsewhere, fits=fits)
         densities = density_ratios(here.votes + there.votes)
         if here.compared is None:
             own, ratios = OwnSpectra.none(len(candidates)), unseen
@@ -289,7 +297,7 @@ class LibraryMemory:
             ratios,
             nearness(packed, self._remembered, numbers),
             own,
-            self._analogues(here, may_be or partial(has_mass_of, query), numbers),
+            self._analogues(here, may_be or partial(has_mass_of, query), numbers[fits]),
             OwnFeatures(features, of_other_mode),
         )
 
@@ -300,7 +308,7 @@ class LibraryMemory:
         index, none = self.compared_with(query), np.empty(0, np.int64)
         likeness = index.likeness(query)
         nearest = np.argsort(-likeness.compounds, kind="stable")[:n]
-        found = _LookUp(query, likeness, nearest, none, np.empty(0))
+        found = _LookUp(query, likeness, nearest, none, np.empty(0), np.empty(0, np.bool_))
         return self._analogues(found, may_be or partial(has_mass_of, query), none)
 
     def measured_as(self, candidates: CandidateSet, ion: Adduct) -> NDArray[np.bool_]:
@@ -325,6 +333,7 @@ class LibraryMemory:
         numbers: NDArray[np.int64],
         packed: NDArray[np.uint8],
         rule: AnalogueRule,
+        fits: NDArray[np.bool_],
     ) -> _LookUp:
         """Compare a query, if it has fragments, with an index's spectra of its ion mode.
 
@@ -342,9 +351,9 @@ class LibraryMemory:
             packed,
             rule,
             own=own[:, np.newaxis] == compounds,
-            listed=np.isin(compounds, own),
+            listed=np.isin(compounds, own[fits]),
         )
-        return _LookUp(compared, likeness, nearest, own, votes)
+        return _LookUp(compared, likeness, nearest, own, votes, fits)
 
     def _look_up_other_mode(
         self,
@@ -352,6 +361,7 @@ class LibraryMemory:
         numbers: NDArray[np.int64],
         packed: NDArray[np.uint8],
         measured: NDArray[np.bool_],
+        fits: NDArray[np.bool_],
     ) -> _LookUp:
         """Compare a query with the spectra of the other ion mode, as it would look there.
 
@@ -365,10 +375,11 @@ class LibraryMemory:
             own = np.where(measured, own, _comparable(known, numbers, other))
             moved = in_other_mode(query) if query.has_fragments else None
             if moved is not None and moved.has_fragments:
-                found = self._look_up(known, moved, numbers, packed, OTHER_MODE_RULE)
+                found = self._look_up(known, moved, numbers, packed, OTHER_MODE_RULE, fits)
                 return found._replace(own=own)
         none = np.empty(0, np.int64)
-        return _LookUp(None, self.index.no_likeness(), none, own, np.zeros(len(numbers)))
+        votes = np.zeros(len(numbers))
+        return _LookUp(None, self.index.no_likeness(), none, own, votes, fits)
 
     def _own_spectra(
         self,
@@ -386,7 +397,7 @@ class LibraryMemory:
         # With spectra of low resolution, differing accurate masses are no evidence.
         index = self.compared_with(query)
         nominal = OwnSpectra.find_nominal(index, query, here.likeness, here.own)
-        best_accurate = float(accurate.cosine[~nominal.is_nominal].max(initial=0.0))
+        best_accurate = float(accurate.cosine[here.fits & ~nominal.is_nominal].max(initial=0.0))
         of_nominal = NOMINAL_RATIO(nominal_features(features, nominal.cosine, best_accurate))
         ratios = np.where(nominal.is_nominal, of_nominal, ratio(features))
         features[nominal.is_nominal] = 0.0
@@ -404,7 +415,8 @@ class LibraryMemory:
         """
         compounds = self.index.compounds[found.nearest]
         cosines = found.likeness.compounds
-        nearest_own = float(cosines[found.own[found.own >= 0]].max(initial=0.0))
+        own = found.own[found.fits]
+        nearest_own = float(cosines[own[own >= 0]].max(initial=0.0))
         return tuple(
             self._analogue(
                 compound, cosine, row, None if is_listed or cosine < nearest_own else may_be

@@ -133,7 +133,10 @@ class OwnFeatures(NamedTuple):
 
 
 def own_spectra_features(
-    cosines: NDArray[np.float32], own: NDArray[np.int64], analogues: NDArray[np.float64]
+    cosines: NDArray[np.float32],
+    own: NDArray[np.int64],
+    analogues: NDArray[np.float64],
+    fits: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     """Return the features of each candidate's own spectra, float64 (n_candidates, 6).
 
@@ -148,18 +151,21 @@ def own_spectra_features(
         one that the library has no comparable spectrum of.
     analogues
         float64 (n_candidates,): the evidence of analogues, nats.
+    fits
+        bool (n_candidates,): which candidates count as measured or not; None: all.
     """
     measured = own >= 0
-    n_measured = int(measured.sum())
-    if not n_measured:
+    if not measured.any():
         return np.zeros((len(own), 6))
+    counted = measured if fits is None else measured[fits]
+    n_measured = int(counted.sum())
     cosine = cosines[own].astype(np.float64)
     # The best other compound is the second where the candidate is the best itself.
     order = np.argsort(-cosines, kind="stable")[:2]
     best = float(cosines[order[0]])
     second = float(cosines[order[1]]) if len(order) > 1 else 0.0
     margin = _log_odds(cosine) - _log_odds(np.where(own == order[0], second, best))
-    scarcity = np.log((len(own) - n_measured + 1) / (n_measured + 1))
+    scarcity = np.log((len(counted) - n_measured + 1) / (n_measured + 1))
     features = np.stack(
         [
             np.ones(len(own)),
@@ -197,7 +203,9 @@ def nominal_features(
     return np.where(features[:, :1] != 0.0, changed, 0.0)
 
 
-def unseen_ratios(*measured: NDArray[np.bool_]) -> NDArray[np.float64]:
+def unseen_ratios(
+    *measured: NDArray[np.bool_], fits: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
     """Return the ratio (n_candidates,), nats, for a query that no spectrum can be compared with.
 
     A known compound is one of the measured candidates then, and an unknown one of the others, each
@@ -208,10 +216,17 @@ def unseen_ratios(*measured: NDArray[np.bool_]) -> NDArray[np.float64]:
     measured
         bool (n_candidates,): which candidates have spectra of one ion mode; each in one of these at
         most.
+    fits
+        As in `own_spectra_features`.
     """
-    n_others = int((~np.logical_or.reduce(measured)).sum())
+    counted = [one if fits is None else one[fits] for one in measured]
+    n_others = int((~np.logical_or.reduce(counted)).sum())
+    numbers = [int(one.sum()) for one in counted]
     return sum(
-        (np.where(one, np.log((n_others + 1) / (one.sum() + 1)), 0.0) for one in measured),
+        (
+            np.where(one, np.log((n_others + 1) / (n + 1)), 0.0)
+            for one, n in zip(measured, numbers, strict=True)
+        ),
         start=np.zeros(len(measured[0])),
     )
 

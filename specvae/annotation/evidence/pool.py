@@ -26,7 +26,7 @@ from specvae.annotation.evidence.own_spectra import (
 from specvae.annotation.evidence.remembered import RememberedSpectra
 from specvae.annotation.evidence.retention import Elution, RetentionIndex, standard_index
 from specvae.annotation.evidence.unbroken import guessed_scores
-from specvae.annotation.evidence.weighted import Evidence
+from specvae.annotation.evidence.weighted import Evidence, fitting
 from specvae.annotation.library.library import Library
 from specvae.errors import StructureError
 from specvae.masses import deviation_ppm, ppm_width
@@ -205,7 +205,13 @@ class EvidencePool:
             As in `LibraryMemory.ask`.
         """
         of_library = self.library.ask(
-            query, candidates, packed, self.own_spectra, self.other_mode, may_be
+            query,
+            candidates,
+            packed,
+            self.own_spectra,
+            self.other_mode,
+            may_be,
+            fitting(prior, len(candidates)),
         )
         columns = {
             "fingerprint": (

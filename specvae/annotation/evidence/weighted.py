@@ -48,6 +48,13 @@ from specvae.annotation.evidence.own_spectra import (
 )
 from specvae.annotation.evidence.retention import Elution
 
+BEHIND = -100.0
+"""Prior of a candidate of quite another mass, nats: more than all evidence together.
+
+Molecules of different masses break into different numbers of fragments, so that their scores cannot
+be compared. Such a candidate ranks behind all others, and counts for nothing else.
+"""
+
 _FRAGMENTS, _LIBRARY = EVIDENCE_KINDS.index("fragments"), EVIDENCE_KINDS.index("library")
 
 # How far a user's own weights keep to those that come with the program: by 1 / sqrt(strength) of
@@ -75,6 +82,10 @@ class RunTerms:
 
     def __bool__(self) -> bool:
         return self.retention is not None or self.mass is not None
+
+    def select(self, rows: NDArray[np.int64]) -> RunTerms:
+        """Return the same for some of the candidates, int64 (n_rows,)."""
+        return RunTerms(_selected(self.retention, rows), _selected(self.mass, rows))
 
 
 NO_TERMS = RunTerms()
@@ -160,6 +171,26 @@ class Evidence:
         """Return the evidence at other shares of known compounds, and with the terms of a run."""
         return replace(self, weights=weights, shares=shares, of_run=of_run)
 
+    @property
+    def fits(self) -> NDArray[np.bool_]:
+        """Which candidates are not of quite another mass, bool (n_candidates,)."""
+        return fitting(self.prior, len(self.raw))
+
+    def select(self, rows: NDArray[np.int64]) -> Evidence:
+        """Return the same for some of the candidates, int64 (n_rows,)."""
+        return replace(
+            self,
+            raw=self.raw[rows],
+            measured=self.measured[rows],
+            elsewhere=self.elsewhere[rows],
+            own=None if self.own is None else self.own.select(rows),
+            prior=_selected(self.prior, rows),
+            elution=None if self.elution is None else self.elution.select(rows),
+            mass_errors=_selected(self.mass_errors, rows),
+            of_run=self.of_run.select(rows),
+            guessed=_selected(self.guessed, rows),
+        )
+
     def as_guessed(self, weights: Mapping[str, float]) -> Evidence:
         """Return the same evidence with guessed fragment scores, for probabilities."""
         if self.guessed is None:
@@ -176,14 +207,14 @@ class Evidence:
     def leading_kinds(self) -> list[str | None]:
         """Return the kind of evidence that raises each candidate most, None if none does.
 
-        Terms are compared by their excess over the median of the list. The term of the library is
-        compared with 0, the value of candidates without own spectra, at the assumed shares of known
-        compounds; a spectrum below `LEAST_COSINE` is no match. Of equal kinds the first of library,
-        fragments, analogues, fingerprint is returned. Nearness does not depend on the query, and is
-        never returned.
+        Terms are compared by their excess over the median of the list, of the candidates that are
+        not of quite another mass. The term of the library is compared with 0, the value of
+        candidates without own spectra, at the assumed shares of known compounds; a spectrum below
+        `LEAST_COSINE` is no match. Of equal kinds the first of library, fragments, analogues,
+        fingerprint is returned. Nearness does not depend on the query, and is never returned.
         """
         last = EVIDENCE_KINDS.index("nearness")
-        rise = (self.parts - np.median(self.parts, axis=0))[:, :last]
+        rise = (self.parts - np.median(self.parts[self.fits], axis=0))[:, :last]
         rise[:, _LIBRARY] = self.parts[:, _LIBRARY]
         if self.own is not None:
             # What a share adds is no match, nor that a candidate is one of few that were measured.
@@ -195,6 +226,20 @@ class Evidence:
             EVIDENCE_KINDS[kind] if high > 0.0 else None
             for kind, high in zip(best.tolist(), highest.tolist(), strict=True)
         ]
+
+
+def fitting(prior: NDArray[np.float64] | None, n_candidates: int) -> NDArray[np.bool_]:
+    """Return which candidates are not `BEHIND` by their prior, nats, bool (n_candidates,)."""
+    if prior is None:
+        return np.ones(n_candidates, np.bool_)
+    # No other term of a prior is so large.
+    return np.asarray(prior > 0.8 * BEHIND)
+
+
+def _selected(
+    values: NDArray[np.float64] | None, rows: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    return None if values is None else values[rows]
 
 
 def fit_weights(

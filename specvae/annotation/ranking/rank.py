@@ -18,7 +18,7 @@ from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.ion_formation import formation_of_candidates
 from specvae.annotation.evidence.mass_error import mass_errors
 from specvae.annotation.evidence.pool import Comparison, EvidencePool, UnusableCandidatesError
-from specvae.annotation.evidence.weighted import Evidence
+from specvae.annotation.evidence.weighted import BEHIND, Evidence
 from specvae.annotation.library.ion_shares import log_shares
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
@@ -41,9 +41,6 @@ from specvae.spectra.spectrum import Spectrum
 
 MOST_QUERIES = 1024  # ranked together, so that shared candidates are fragmented once
 MOST_CANDIDATES = 100_000  # of queries that are ranked together: each takes some kilobytes
-# Nats: more than all evidence together. Molecules of different masses break into different numbers
-# of fragments, so that their scores cannot be compared.
-_BEHIND = -100.0
 _WITHOUT_CANDIDATES = (Cause.NONE_WITHIN, Cause.NONE_LIKE_THAT)
 _FIRST_SHARE = 1 / 16  # of these, in the first step of a run whose speed is not known yet
 
@@ -471,7 +468,7 @@ def _prior(
         prior += counts
     if candidates.ion is not None:
         return log_shares(query.ions)[candidates.ion] + prior
-    prior += np.where(_fits(query, candidates), 0.0, _BEHIND)
+    prior += np.where(_fits(query, candidates), 0.0, BEHIND)
     return prior if np.ptp(prior) else None
 
 

@@ -182,6 +182,13 @@ class ListScores:
         evidence = self.evidence.at_shares(weights, shares, of_run)
         return replace(self, scores=evidence.scores, evidence=evidence)
 
+    def fitting(self) -> ListScores:
+        """Return the scores of the candidates that are not of quite another mass."""
+        if self.evidence is None or (fits := self.evidence.fits).all():
+            return self
+        evidence = self.evidence.select(np.flatnonzero(fits))
+        return replace(self, scores=evidence.scores, evidence=evidence)
+
     def as_guessed(self, weights: Mapping[str, float]) -> ListScores:
         """Return the scores that probabilities are computed from; see `Evidence.guessed`."""
         if self.evidence is None or self.evidence.guessed is None:

@@ -52,9 +52,10 @@ class RunState:
 
     def shares_for(self, lists: ListScores) -> KnownShares:
         """Return the shares of known compounds for one query."""
-        if self.stated is None or lists.evidence is None:
+        evidence = lists.fitting().evidence
+        if self.stated is None or evidence is None:
             return self.known
-        return of_one_kind(self.stated, lists.evidence)
+        return of_one_kind(self.stated, evidence)
 
     def terms_for(self, lists: ListScores) -> RunTerms:
         """Return the terms of one query's scores that the run adds."""
@@ -111,6 +112,7 @@ class RunScoring:
         """
         if self.weights is None:
             return RunState()
+        lists = [each.fitting() for each in lists]
         shares = self._shares_of_known(lists, in_list) if known is None else shares_at(known)
         stated = None
         if isinstance(known, float | int) and not self.has_both_modes:
@@ -163,9 +165,10 @@ class RunScoring:
 
         None where there are none: see `known_share.log_odds_known`.
         """
-        if lists.evidence is None or self.weights is None:
+        evidence = lists.fitting().evidence
+        if evidence is None or self.weights is None:
             return None
-        return log_odds_known(lists.evidence.as_guessed(self.weights))
+        return log_odds_known(evidence.as_guessed(self.weights))
 
     def probabilities(self, lists: ListScores) -> ListProbabilities | None:
         """Return the probabilities of candidates, and of the list, by their final scores.
@@ -173,12 +176,14 @@ class RunScoring:
         The terms of the run count for the question which candidate of a list is right, but not for
         the question whether any of them is: the model was fitted without them, and in a list
         without the truth some candidate has a fitting time or mass by chance. Fragment scores that
-        were not computed are replaced by guesses.
+        were not computed are replaced by guesses. A candidate of quite another mass has none.
         """
         model = self.probability
         if model is None:
             return None
-        ranked = lists
+        chances = np.zeros(len(lists.scores))
+        fits = np.ones(len(chances), np.bool_) if lists.evidence is None else lists.evidence.fits
+        ranked = lists = lists.fitting()
         if self.weights is not None:
             lists = lists.as_guessed(self.weights)
         alone, evidence = lists, lists.evidence
@@ -187,7 +192,8 @@ class RunScoring:
         (given,) = model.given_in_list([lists.scores], _features(model, alone))
         if lists is not ranked:
             given = _falling(given, ranked.scores)
-        return ListProbabilities(given, _log_odds_in_list(model, alone))
+        chances[fits] = given
+        return ListProbabilities(chances, _log_odds_in_list(model, alone))
 
 
 def _features(model: ProbabilityModel, lists: ListScores) -> NDArray[np.float64]:

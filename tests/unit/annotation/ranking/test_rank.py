@@ -22,9 +22,11 @@ from specvae.annotation.library.query import Assumptions, Query
 from specvae.annotation.ranking import rank as module
 from specvae.annotation.ranking.annotator import Annotator
 from specvae.annotation.ranking.candidates import INNER_SALT, CandidateSource
+from specvae.annotation.ranking.probability import default_probability
 from specvae.annotation.ranking.queries import QueryFilter, read_queries
 from specvae.annotation.ranking.rank import rank_spectra
 from specvae.annotation.ranking.result import Cause, Ranked, Refusal, Unranked
+from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.annotation.ranking.tally import Tally
 from specvae.errors import ConfigError
 from specvae.molecules.candidates import CandidateSet
@@ -427,6 +429,7 @@ def test_listed_candidates_of_quite_another_mass_stand_behind_the_others(
 
 
 SULFIDE = "CCSCC(O)CNC(C)C(=O)NCCO"
+FERULIC, ESTER = "COc1cc(C=CC(=O)O)ccc1O", "CCOC(=O)c1ccc(OC)c(O)c1"  # of nearly caffeine's mass
 
 
 def test_formulas_of_quite_another_mass_let_no_peak_count(tmp_path: Path) -> None:
@@ -445,6 +448,43 @@ def test_formulas_of_quite_another_mass_let_no_peak_count(tmp_path: Path) -> Non
         assert found.evidence is not None
         scores.append(found.evidence.raw[:, EVIDENCE_KINDS.index("fragments")][0])
     assert scores[0] == scores[1] != 0.0
+
+
+@pytest.mark.parametrize("smiles", [(CAFFEINE, FERULIC, ESTER), (CAFFEINE,)])
+@pytest.mark.parametrize("known", [None, 0.3])
+def test_what_is_of_quite_another_mass_changes_nothing_for_the_others(
+    tmp_path: Path, smiles: tuple[str, ...], known: float | None
+) -> None:
+    """It counted as a competitor, by hundreds of nats, and as measured or unmeasured."""
+    annotator = tiny_annotator()
+    spectra = [spectrum_of(CAFFEINE, 110.07, 138.066), spectrum_of(SMALL_ONE, 77.04, 110.07)]
+    library = Library.from_spectra(spectra, annotator.bins, ReadReport(), peaks=ANALOGUE_BINS)
+    packed = fingerprints([CAFFEINE, SMALL_ONE], get_layout(ANALOGUE_FINGERPRINT), n_jobs=1)
+    annotator.evidence_pool = EvidencePool.from_library(library, np.arange(2), packed)
+    scoring = RunScoring(annotator.evidence_pool.weights, default_probability(), False)
+    peaks = "77.04 3\n110.07 10\n138.066 10"
+    queries = mgf(tmp_path / "q.mgf", f"TITLE=a\nPEPMASS=195.0877\nADDUCT=[M+H]+\n{peaks}")
+    each = []
+    for listed in (smiles, (*smiles, SMALL_ONE, ASPIRIN, SULFIDE)):
+        found, _ = with_listed(annotator, queries, listed, tmp_path)
+        assert found.evidence is not None
+        run = scoring.of_run([found.list_scores], known)
+        final = scoring.final_scores(found.list_scores, run)
+        probabilities = scoring.probabilities(final)
+        assert probabilities is not None
+        n = len(smiles)
+        np.testing.assert_array_equal(probabilities.given_in_list[n:], 0.0)
+        each.append(
+            (
+                final.scores[:n].tolist(),
+                probabilities.given_in_list[:n].tolist(),
+                probabilities.log_odds_in_list,
+                scoring.log_odds_known(found.list_scores),
+                found.evidence.leading_kinds()[:n],
+                [analogue.is_unlisted for analogue in found.evidence.analogues],
+            )
+        )
+    assert each[0] == each[1]
 
 
 CATION, NEUTRAL = "CC(=O)OCC[N+](C)(C)C", "CCCCCCCC(O)O"  # acetylcholine; 146 Da both
