@@ -329,7 +329,7 @@ def cached_fingerprints(
     n_jobs: int | None,
     progress: Progress,
 ) -> NDArray[np.uint8]:
-    """Return what `fingerprints` does, with the user's cache, and show the progress."""
+    """Return what `fingerprints` does, uint8, with the user's cache, and show the progress."""
     show = partial(progress.progress, "computing fingerprints")
     return fingerprints(molecules, layout, FingerprintCache(), n_jobs, show)
 

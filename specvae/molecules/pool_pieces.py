@@ -71,7 +71,7 @@ class SortedRows(Protocol):
     """Rows by rising mass that are merged with those of others."""
 
     def units(self) -> Iterator[NDArray[np.int64]]:
-        """Yield the rounded masses, in pieces."""
+        """Yield the rounded masses, in pieces, int64 (n,) each; see `rounded_mass`."""
 
     def read(self, first: int, end: int) -> tuple[Ordinals, PoolRows]:
         """Return a range of rows."""
@@ -294,7 +294,7 @@ class PieceRows:
         self._offset = offset
 
     def units(self) -> Iterator[NDArray[np.int64]]:
-        """Yield the rounded masses, in pieces."""
+        """Yield the rounded masses, in pieces, int64 (n,) each; see `rounded_mass`."""
         with h5py.File(self._path, "r") as file:
             yield rounded_masses(file["exact_mass"][()])
 

@@ -200,7 +200,7 @@ def from_bytes(data: bytes, kind: str) -> Numbers:
 
 
 def of_declared_length(mz: Numbers, intensity: Numbers, n_declared: str) -> tuple[Numbers, Numbers]:
-    """Return both columns of a spectrum, if both have the declared length."""
+    """Return both columns of a spectrum, or reject it if they have not the declared length."""
     if mz.size != intensity.size:
         detail = f"{mz.size} m/z values, {intensity.size} intensities"
         raise RejectedRecordError(Reason.PEAK_COUNT_MISMATCH, detail)

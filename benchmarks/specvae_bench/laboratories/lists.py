@@ -202,7 +202,7 @@ def _final_ranks(
 def own_records(
     records: Records, spectra: Sequence[Spectrum], truths: Sequence[str]
 ) -> NDArray[np.int64]:
-    """Return the rows of the records that are the queries themselves, ascending.
+    """Return the rows of the records that are the queries themselves, int64 (n,), ascending.
 
     They are of the truth's compound and have the query's peaks.
     """

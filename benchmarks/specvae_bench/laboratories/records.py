@@ -119,7 +119,7 @@ class Records:
         )
 
     def of_others(self, excluded: Collection[str]) -> NDArray[np.int64]:
-        """Return the rows of other compounds than these first blocks, ascending.
+        """Return the rows of other compounds than these first blocks, int64 (n,), ascending.
 
         A record's own key counts too: where it and the structure disagree, either may be meant.
         """

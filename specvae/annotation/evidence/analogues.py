@@ -276,14 +276,15 @@ class AnalogueIndex:
 
     @property
     def compounds(self) -> NDArray[np.int64]:
-        """The library's numbers of the compounds (n_compounds,), ascending."""
+        """The library's numbers of the compounds, int64 (n_compounds,), ascending."""
         return self._compound
 
     def cosines(self, spectra: Sequence[Spectrum]) -> Iterator[NDArray[np.float32]]:
-        """Yield the similarity of each compound's best spectrum to each query, as `compounds` are.
+        """Yield the similarity of each compound's best spectrum to each query.
 
-        It is the cosine of the angle between two spectra, both as vectors of ``(summed intensity of
-        the bin) ** INTENSITY_POWER`` over peaks and neutral losses; 0 where they share no bin.
+        float32 (n_compounds,) in the order of `compounds`. It is the cosine of the angle between
+        two spectra, both as vectors of ``(summed intensity of the bin) ** INTENSITY_POWER`` over
+        peaks and neutral losses; 0 where they share no bin.
         """
         for likeness in self._likeness_of_many(spectra):
             yield likeness.compounds

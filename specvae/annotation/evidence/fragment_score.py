@@ -180,7 +180,7 @@ class FragmentScorer:
         )
 
     def to_arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Return everything that was learned, as arrays by name."""
+        """Return everything that was learned, as arrays by name; see `shapes`."""
         return {name: array.copy() for name, array in self._arrays.items()}
 
     @classmethod
@@ -311,7 +311,7 @@ class QueryScorer:
     def added_up(
         self, found: Iterator[tuple[float, NDArray[np.float64]]]
     ) -> tuple[float, NDArray[np.float64]]:
-        """Return sums of weights of all ions: in total, and at each peak.
+        """Return sums of weights of all ions: in total, and at each peak, float64 (n_peaks,).
 
         The next items of `found` are the sums of ions without the adduct's metal, then of ions with
         one of its atoms, and so on.
@@ -337,14 +337,14 @@ class QueryScorer:
         return np.asarray(np.round(scores, _DECIMALS))
 
     def has_part(self, kinds: Composition) -> NDArray[np.bool_]:
-        """Return which peaks a part of a formula fits, (n_peaks,)."""
+        """Return which peaks a part of a formula fits, bool (n_peaks,)."""
         # Candidates mostly share their formula.
         if kinds not in self._parts:
             self._parts[kinds] = has_subformula(kinds, self._peaks)
         return self._parts[kinds]
 
     def background(self, has_part: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the background b of each peak; takes and returns (..., n_peaks)."""
+        """Return the background b of each peak, float64 (..., n_peaks), as `has_part` is."""
         return np.asarray(self._levels[has_part.astype(int), self._height])
 
 

@@ -385,7 +385,6 @@ class RankingRun:
         top: int | None = 10,
         least: float | None = None,
         explained: bool = False,
-        journal: Journal | None = None,
     ) -> Results:
         """Return the best candidates of each query, with probabilities if the model has them.
 
@@ -399,12 +398,8 @@ class RankingRun:
             Candidates of a smaller probability are left out.
         explained
             Whether a report is to explain the best candidates.
-        journal
-            Holds the features that were ranked before, and keeps those that are ranked now; None:
-        nothing is kept.
         """
-        drafts = self.drafts(spectra, top=top, explained=explained, journal=journal)
-        return self.finish(drafts, least)
+        return self.finish(self.drafts(spectra, top=top, explained=explained), least)
 
     def finish(self, placed: Iterable[Placed], least: float | None) -> Results:
         """Return the final answers, given the drafts of all queries in their order."""

@@ -57,7 +57,10 @@ class StructureSource(ABC):
     def stored(
         self, sets: Sequence[CandidateSet], layout: FingerprintLayout
     ) -> list[NDArray[np.uint8]] | None:
-        """Return fingerprints of some of the structures, None where they must be computed."""
+        """Return fingerprints of some of the structures, None where they must be computed.
+
+        Of each set packed bits, uint8 (n_structures, n_bytes).
+        """
         return None
 
     def close(self) -> None:  # noqa: B027 (a table has nothing open)
