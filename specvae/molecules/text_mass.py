@@ -73,11 +73,11 @@ class TextMasses(NamedTuple):
     Attributes
     ----------
     lightest
-        In Da, shape (n,); not-a-number for texts that are not understood.
+        In Da, float64 (n,); not-a-number for texts that are not understood.
     n_further
-        How many masses there are beside it, shape (n,).
+        How many masses there are beside it, int64 (n,).
     n_hydrogens
-        From one of them to the next, shape (n,).
+        From one of them to the next, int64 (n,).
     """
 
     lightest: NDArray[np.float64]
@@ -105,9 +105,10 @@ def text_masses(texts: Sequence[str]) -> TextMasses:
     if lines.count(b"\n") == len(texts):
         data = np.frombuffer(lines, np.uint8)
         longest = min(most.structure_characters, most.structure_atoms)
-        _read_smiles(data, _ELEMENTS, _TRAITS, _ORDERS, _MASSES, longest, *found[:2])
+        tables = _Tables(_ELEMENTS, _TRAITS, _ORDERS, _MASSES)
+        _read_smiles(data, tables, longest, found)
         if b"InChI=" in lines:
-            _read_inchi(data, _ELEMENTS, _TRAITS, _MASSES, longest, *found)
+            _read_inchi(data, tables, longest, found)
     return found
 
 
@@ -127,6 +128,27 @@ _INCHI = np.frombuffer(b"InChI=1", np.uint8)
 _MOST_DIGITS = 5
 
 
+class _Tables(NamedTuple):
+    """What is known of elements and letters; arguments, as compiled code would hold copies.
+
+    Parameters
+    ----------
+    elements
+        Atomic numbers by two letters, see `_element`.
+    traits
+        By atomic number, see `_TRAITS`.
+    orders
+        Orders of bonds by their letter.
+    masses
+        By atomic number, Da.
+    """
+
+    elements: NDArray[np.int64]
+    traits: NDArray[np.int64]
+    orders: NDArray[np.int64]
+    masses: NDArray[np.float64]
+
+
 @inner
 def _join(atoms: NDArray[np.int64], one: int, other: int, order: int) -> None:
     """Enter a bond in both of its atoms."""
@@ -144,12 +166,12 @@ def _join(atoms: NDArray[np.int64], one: int, other: int, order: int) -> None:
 def _read_atom(  # noqa: C901 (what compiled functions call is compiled twice)
     data: NDArray[np.uint8],
     place: int,
-    elements: NDArray[np.int64],
-    traits: NDArray[np.int64],
+    tables: _Tables,
     atom: NDArray[np.int64],
     charges: NDArray[np.int64],
 ) -> int:
     """Read an atom of a SMILES; return where it ends, a negative number if it is not clear."""
+    elements, traits = tables.elements, tables.traits
     in_bracket = data[place] == _BRACKET
     place += in_bracket
     first, second = data[place], data[place + 1]
@@ -229,18 +251,40 @@ def _hydrogens(atom: NDArray[np.int64], traits: NDArray[np.int64]) -> int:
     return n_stated if n_stated >= 0 else valence - n_used
 
 
+@inner
+def _mass(n_atoms: int, atoms: NDArray[np.int64], tables: _Tables) -> float:
+    """Return the mass of the atoms of a SMILES in Da, not a number if it is not clear."""
+    traits, masses = tables.traits, tables.masses
+    mass = 0.0
+    for number in range(n_atoms):
+        n_hydrogens = _hydrogens(atoms[number], traits)
+        if n_hydrogens < 0:
+            return np.nan
+        mass += masses[atoms[number, _ELEMENT]] + n_hydrogens * masses[_H]
+    return mass
+
+
+@inner
+def _ring_number(data: NDArray[np.uint8], place: int, end: int) -> int:
+    """Return the number of a bond that closes a ring, 0 to 9 or of two digits behind ``%``.
+
+    -1 if there is none.
+    """
+    if data[place] != _PERCENT:
+        return int(data[place]) - _ZERO
+    first = int(data[place + 1]) - _ZERO
+    second = int(data[place + 2]) - _ZERO if place + 1 < end else -1
+    return 10 * first + second if 0 <= first <= 9 and 0 <= second <= 9 else -1
+
+
 @compiled
 def _read_smiles(  # noqa: C901 (see `_read_atom`)
-    data: NDArray[np.uint8],
-    elements: NDArray[np.int64],
-    traits: NDArray[np.int64],
-    bond_orders: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    longest: int,
-    lightest: NDArray[np.float64],
-    n_further: NDArray[np.int64],
+    data: NDArray[np.uint8], tables: _Tables, longest: int, found: TextMasses
 ) -> None:
     """Enter the masses of lines, each ended by a line feed, that are clear SMILES."""
+    # A field of a named tuple takes longer than an array.
+    bond_orders = tables.orders
+    lightest, n_further, _ = found
     atoms = np.zeros((longest + 1, _N_FIELDS), np.int64)
     branches = np.zeros(longest + 1, np.int64)
     opened = np.zeros(_N_RINGS, np.int64)
@@ -278,14 +322,10 @@ def _read_smiles(  # noqa: C901 (see `_read_atom`)
                     break
                 bond = bond_orders[letter]
             elif _ZERO <= letter <= _NINE or letter == _PERCENT:
-                number = letter - _ZERO
-                if letter == _PERCENT:
-                    first = data[place] - _ZERO
-                    second = data[place + 1] - _ZERO if place < end else -1
-                    if not (0 <= first <= 9 and 0 <= second <= 9):
-                        break
-                    number = 10 * first + second
-                    place += 2
+                number = _ring_number(data, place - 1, end)
+                if number < 0:
+                    break
+                place += 2 if letter == _PERCENT else 0
                 other = opened[number]
                 if last < 0 or before == _OPENING or other == last:
                     break
@@ -304,7 +344,7 @@ def _read_smiles(  # noqa: C901 (see `_read_atom`)
                 atom = atoms[n_atoms]
                 for field in range(_N_FIELDS):
                     atom[field] = 0
-                place = _read_atom(data, place - 1, elements, traits, atom, charges)
+                place = _read_atom(data, place - 1, tables, atom, charges)
                 if place < 0:
                     break
                 if last >= 0:
@@ -315,30 +355,18 @@ def _read_smiles(  # noqa: C901 (see `_read_atom`)
             is_clear = n_atoms > 0 and n_branches == 0 and n_open == 0 and bond == _NO_BOND
         if not is_clear:
             continue
-        mass = 0.0
-        for number in range(n_atoms):
-            n_hydrogens = _hydrogens(atoms[number], traits)
-            if n_hydrogens < 0:
-                mass = np.nan
-                break
-            mass += weights[atoms[number, _ELEMENT]] + n_hydrogens * weights[_H]
         # A positive charge may leave with a hydrogen, a negative one bring one.
-        lightest[row] = mass - charges[0] * weights[_H]
+        lightest[row] = _mass(n_atoms, atoms, tables) - charges[0] * tables.masses[_H]
         n_further[row] = charges[0] + charges[1]
 
 
 @compiled
 def _read_inchi(
-    data: NDArray[np.uint8],
-    elements: NDArray[np.int64],
-    traits: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    most_atoms: int,
-    lightest: NDArray[np.float64],
-    n_further: NDArray[np.int64],
-    n_hydrogens: NDArray[np.int64],
+    data: NDArray[np.uint8], tables: _Tables, most_atoms: int, found: TextMasses
 ) -> None:
     """Enter the masses of lines, each ended by a line feed, that are clear InChI."""
+    elements, traits, _, weights = tables
+    lightest, n_further, n_hydrogens = found
     end = -1
     for row in range(len(lightest)):
         place = end + 1
