@@ -17,7 +17,7 @@ from rdkit import Chem
 from specvae.errors import StructureError
 from specvae.limits import limits
 from specvae.molecules.kept_code import WorthCompiling
-from specvae.molecules.mobile_hydrogens import are_groups
+from specvae.molecules.mobile_groups import are_groups
 from specvae.molecules.molecule import Molecule
 from specvae.molecules.quiet import TOGETHER, quiet_rdkit
 from specvae.molecules.standard import is_standard, is_usual, notes_beside

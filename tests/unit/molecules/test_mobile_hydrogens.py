@@ -5,7 +5,7 @@ import pytest
 from rdkit import Chem
 from shared_data import shared
 
-from specvae.molecules import mobile_hydrogens
+from specvae.molecules import mobile_groups, mobile_hydrogens
 from specvae.molecules.fingerprint import get_layout
 from specvae.molecules.fragments import FragmentTable
 from specvae.molecules.mobile_hydrogens import place_hydrogens
@@ -326,7 +326,7 @@ def test_groups_are_the_same_where_rdkit_is_asked_for_each_atom(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [Molecule.parse(smiles).smiles for smiles in SPELLINGS[name]]
-    monkeypatch.setattr(mobile_hydrogens, "records_of", lambda _: None)
+    monkeypatch.setattr(mobile_groups, "records_of", lambda _: None)
     assert [Molecule.parse(smiles).smiles for smiles in SPELLINGS[name]] == found
 
 
