@@ -162,14 +162,9 @@ class Evidence:
                 scores += added
         return np.asarray(scores)
 
-    def at_shares(
-        self,
-        weights: Mapping[str, float],
-        shares: KnownShares,
-        of_run: RunTerms = NO_TERMS,
-    ) -> Evidence:
+    def at_shares(self, shares: KnownShares, of_run: RunTerms = NO_TERMS) -> Evidence:
         """Return the evidence at other shares of known compounds, and with the terms of a run."""
-        return replace(self, weights=weights, shares=shares, of_run=of_run)
+        return replace(self, shares=shares, of_run=of_run)
 
     @property
     def fits(self) -> NDArray[np.bool_]:
@@ -191,13 +186,13 @@ class Evidence:
             guessed=_selected(self.guessed, rows),
         )
 
-    def as_guessed(self, weights: Mapping[str, float]) -> Evidence:
+    def as_guessed(self) -> Evidence:
         """Return the same evidence with guessed fragment scores, for probabilities."""
         if self.guessed is None:
             return self
         raw = self.raw.copy()
         raw[:, _FRAGMENTS] = self.guessed
-        return replace(self, raw=raw, weights=weights, guessed=None)
+        return replace(self, raw=raw, guessed=None)
 
     @property
     def known(self) -> NDArray[np.bool_]:

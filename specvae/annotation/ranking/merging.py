@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -83,9 +83,7 @@ def listed_as(
 
 
 def merge_outcomes(
-    outcomes: Iterator[Ranked | Unranked],
-    groups: Iterable[Sequence[Query | Unranked]],
-    weights: Mapping[str, float] | None,
+    outcomes: Iterator[Ranked | Unranked], groups: Iterable[Sequence[Query | Unranked]]
 ) -> Iterator[list[Ranked | Unranked]]:
     """Yield the outcome of each feature, and one for each reason why spectra were not ranked.
 
@@ -95,13 +93,11 @@ def merge_outcomes(
         Of the records of all groups, one group after the other.
     groups
         See `group_by`.
-    weights
-        Of the kinds of evidence; None for a model that ranks by the predicted fingerprint alone.
     """
     for group in groups:
         found = [next(outcomes) for _ in group]
         ranked = [outcome for outcome in found if isinstance(outcome, Ranked)]
-        together: list[Ranked | Unranked] = [merged(ranked, weights)] if ranked else []
+        together: list[Ranked | Unranked] = [merged(ranked)] if ranked else []
         unranked = [outcome for outcome in found if isinstance(outcome, Unranked)]
         yield [*together, *_merged_unranked(unranked)]
 
@@ -130,7 +126,7 @@ def _nearest_of(found: Iterable[Evidence | Unranked]) -> tuple[Analogue, ...]:
     return tuple(nearest.values())
 
 
-def merged(members: Sequence[Ranked], weights: Mapping[str, float] | None) -> Ranked:
+def merged(members: Sequence[Ranked]) -> Ranked:
     """Merge the evidence of several spectra for the candidates that all of them have.
 
     The query is the first spectrum; its status says which others were merged with it.
@@ -147,8 +143,8 @@ def merged(members: Sequence[Ranked], weights: Mapping[str, float] | None) -> Ra
     kept = [_rows_of(m, blocks) for m in telling]
     evidence = [m.evidence for m in telling if m.evidence is not None]
     n_peaks = max(m.list_scores.n_peaks for m in members)
-    if evidence and weights is not None:
-        pooled = _merged_evidence(evidence, kept, weights)
+    if evidence:
+        pooled = _merged_evidence(evidence, kept)
         lists = ListScores(pooled.scores, n_peaks, pooled, first.list_scores.window_share)
     else:
         scores = [m.scores[rows] for m, rows in zip(telling, kept, strict=True)]
@@ -216,9 +212,7 @@ def one_of(outcomes: Sequence[Ranked | Unranked]) -> Ranked | Unranked:
     return replace(first, query=replace(first.query, merged=tuple(names)))
 
 
-def _merged_evidence(
-    evidence: Sequence[Evidence], kept: Sequence[NDArray[np.int64]], weights: Mapping[str, float]
-) -> Evidence:
+def _merged_evidence(evidence: Sequence[Evidence], kept: Sequence[NDArray[np.int64]]) -> Evidence:
     pairs = list(zip(evidence, kept, strict=True))
     raw = np.stack([e.raw[rows] for e, rows in pairs])
     pooled = raw.mean(axis=0)
@@ -227,7 +221,7 @@ def _merged_evidence(
     measured = np.any([e.measured[rows] for e, rows in pairs], axis=0)
     return Evidence(
         pooled,
-        weights,
+        evidence[0].weights,
         measured,
         analogues=_nearest_of(evidence),
         own=OwnSpectra.best(own) if own else None,

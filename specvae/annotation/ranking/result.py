@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -170,16 +170,11 @@ class ListScores:
     evidence: Evidence | None = None
     window_share: float = 1.0
 
-    def at_shares(
-        self,
-        weights: Mapping[str, float],
-        shares: KnownShares,
-        of_run: RunTerms = NO_TERMS,
-    ) -> ListScores:
+    def at_shares(self, shares: KnownShares, of_run: RunTerms = NO_TERMS) -> ListScores:
         """Return the scores at other shares of known compounds; see `Evidence.at_shares`."""
         if self.evidence is None:
             return self
-        evidence = self.evidence.at_shares(weights, shares, of_run)
+        evidence = self.evidence.at_shares(shares, of_run)
         return replace(self, scores=evidence.scores, evidence=evidence)
 
     def fitting(self) -> ListScores:
@@ -189,11 +184,11 @@ class ListScores:
         evidence = self.evidence.select(np.flatnonzero(fits))
         return replace(self, scores=evidence.scores, evidence=evidence)
 
-    def as_guessed(self, weights: Mapping[str, float]) -> ListScores:
+    def as_guessed(self) -> ListScores:
         """Return the scores that probabilities are computed from; see `Evidence.guessed`."""
         if self.evidence is None or self.evidence.guessed is None:
             return self
-        evidence = self.evidence.as_guessed(weights)
+        evidence = self.evidence.as_guessed()
         return replace(self, scores=evidence.scores, evidence=evidence)
 
 

@@ -334,7 +334,7 @@ class RankingRun:
                 n_jobs=self.options.n_jobs,
                 progress=self._progress,
             )
-            outcomes = merge_outcomes(ranked, fresh, self.annotator.run_scoring.weights)
+            outcomes = merge_outcomes(ranked, fresh)
             for numbers, _ in features:
                 yield numbers, [] if numbers in kept else next(outcomes)
 

@@ -120,7 +120,7 @@ class RunScoring:
         state = RunState(shares, stated=stated)
         # One query after the other: only the scores of all are kept.
         scored = [
-            (each.evidence, each.at_shares(self.weights, state.shares_for(each)).scores)
+            (each.evidence, each.at_shares(state.shares_for(each)).scores)
             for each in lists
             if each.evidence is not None
             and (each.evidence.elution is not None or each.evidence.mass_errors is not None)
@@ -134,26 +134,23 @@ class RunScoring:
         )
 
     def _shares_of_known(self, lists: Sequence[ListScores], in_list: float | None) -> KnownShares:
-        assert self.weights is not None
-        weights, model = self.weights, self.probability
+        model = self.probability
         pooled = [each for each in lists if each.evidence is not None]
         windows = np.array([each.window_share for each in pooled])
 
         def chances_listed(shares: KnownShares) -> NDArray[np.float64]:
             assert model is not None
-            at_shares = (each.as_guessed(weights).at_shares(weights, shares) for each in pooled)
+            at_shares = (each.as_guessed().at_shares(shares) for each in pooled)
             odds = np.array([_log_odds_in_list(model, each) for each in at_shares])
             share = model.estimate_share(odds[windows >= 1.0]) if in_list is None else in_list
             return in_list_probability(odds, share * windows)
 
-        evidence = (e.as_guessed(weights) for each in pooled if (e := each.evidence) is not None)
+        evidence = (e.as_guessed() for each in pooled if (e := each.evidence) is not None)
         return shares_of_known(evidence, None if model is None else chances_listed)
 
     def final_scores(self, lists: ListScores, run: RunState) -> ListScores:
         """Return a query's scores at the shares of the run, with the terms that it adds."""
-        if self.weights is None:
-            return lists
-        return lists.at_shares(self.weights, run.shares_for(lists), run.terms_for(lists))
+        return lists.at_shares(run.shares_for(lists), run.terms_for(lists))
 
     def scores_of_run(self, lists: Mapping[int, ListScores]) -> dict[int, NDArray[np.float64]]:
         """Return the final scores (n_candidates,) of all queries of a run, by their numbers."""
@@ -166,9 +163,7 @@ class RunScoring:
         None where there are none: see `known_share.log_odds_known`.
         """
         evidence = lists.fitting().evidence
-        if evidence is None or self.weights is None:
-            return None
-        return log_odds_known(evidence.as_guessed(self.weights))
+        return None if evidence is None else log_odds_known(evidence.as_guessed())
 
     def probabilities(self, lists: ListScores) -> ListProbabilities | None:
         """Return the probabilities of candidates, and of the list, by their final scores.
@@ -183,12 +178,11 @@ class RunScoring:
             return None
         chances = np.zeros(len(lists.scores))
         fits = np.ones(len(chances), np.bool_) if lists.evidence is None else lists.evidence.fits
-        ranked = lists = lists.fitting()
-        if self.weights is not None:
-            lists = lists.as_guessed(self.weights)
+        ranked = lists.fitting()
+        lists = ranked.as_guessed()
         alone, evidence = lists, lists.evidence
-        if evidence is not None and evidence.of_run and self.weights is not None:
-            alone = lists.at_shares(self.weights, evidence.shares)
+        if evidence is not None and evidence.of_run:
+            alone = lists.at_shares(evidence.shares)
         (given,) = model.given_in_list([lists.scores], _features(model, alone))
         if lists is not ranked:
             given = _falling(given, ranked.scores)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from specvae.annotation.evaluation.hits import expected_hits, rank_of_truth
 from specvae.annotation.evidence.known_share import shares_of_known
 from specvae.annotation.evidence.list_features import feature_row
-from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares
+from specvae.annotation.evidence.own_spectra import KnownShares
 from specvae.annotation.evidence.weighted import Evidence, fit_weights
 from specvae.annotation.library.header import CalibrationFigures
 from specvae.annotation.ranking.annotator import Annotator
@@ -134,7 +134,7 @@ def _at_shares(
     listed: _CalibrationQuery, weights: Mapping[str, float], shares: KnownShares
 ) -> Evidence:
     """Return a list's evidence under fitted weights and shares of known compounds."""
-    return listed.evidence.at_shares(weights, shares)
+    return replace(listed.evidence, weights=weights, shares=shares)
 
 
 def _fitted_probability(
@@ -154,4 +154,4 @@ def _fitted_probability(
 
 def _shares_of_known(ranked: Sequence[Ranked], weights: Mapping[str, float]) -> KnownShares:
     pooled = (query.evidence for query in ranked if query.evidence is not None)
-    return shares_of_known(e.at_shares(weights, DEFAULT_SHARES) for e in pooled)
+    return shares_of_known(replace(e, weights=weights) for e in pooled)

@@ -46,7 +46,7 @@ def run(*parts: tuple[int, str]) -> list[Evidence]:
 def test_log_odds_are_of_measured_against_unmeasured_candidates() -> None:
     scores = [0.0, 0.0, np.log(4.0)]
     assert log_odds_known(evidence(scores, [HERE, THERE, NOWHERE])) == pytest.approx(np.log(0.5))
-    at_default = evidence(scores, [HERE, THERE, NOWHERE]).at_shares(WEIGHTS, DEFAULT_SHARES)
+    at_default = evidence(scores, [HERE, THERE, NOWHERE]).at_shares(DEFAULT_SHARES)
     assert log_odds_known(at_default) == pytest.approx(np.log((0.8 + 0.2) / 4.0))
 
 
@@ -98,7 +98,7 @@ def test_the_estimate_does_not_depend_on_the_shares_that_the_evidence_assumes() 
     kinds = [HERE, HERE, THERE, NOWHERE, NOWHERE]
     found = [evidence(rng.normal(0.0, 2.0, 5).tolist(), kinds) for _ in range(60)]
     shares = shares_of_known(found)
-    others = [e.at_shares(WEIGHTS, KnownShares(0.7, 0.05)) for e in found]
+    others = [e.at_shares(KnownShares(0.7, 0.05)) for e in found]
     assert shares_of_known(others) == pytest.approx(shares, abs=1e-6)
 
 

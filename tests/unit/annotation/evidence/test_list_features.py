@@ -62,7 +62,7 @@ def test_features_in_closed_form() -> None:
 
 
 def test_the_share_that_scores_assume_is_a_feature() -> None:
-    final = evidence((0, 0, 0, 2), (0, 0, 0, 0)).at_shares(ONES, shares_at(0.1))
+    final = evidence((0, 0, 0, 2), (0, 0, 0, 0)).at_shares(shares_at(0.1))
     found = list_features(final, 5)
     assert found["share"] == pytest.approx(np.log(1 / 9))
     assert found["nearest_share"] == pytest.approx(0.6 * np.log(1 / 9))

@@ -413,14 +413,14 @@ def test_a_listed_compound_votes_for_others_by_what_its_spectra_leave_open(
 def test_the_share_of_known_compounds_moves_measured_candidates_only(pool: EvidencePool) -> None:
     query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 181.072)
     half = weigh(pool, query, candidates(THEOPHYLLINE, THEOBROMINE))
-    few = half.at_shares(pool.weights, KnownShares(0.08, 0.02))
+    few = half.at_shares(KnownShares(0.08, 0.02))
     moved = np.log(0.08 / 0.9) - np.log(0.4 / 0.5)
     np.testing.assert_allclose(few.scores - half.scores, [moved, 0.0], atol=1e-12)
     assert half.measured.tolist() == [True, False]
     # A candidate that was measured in the other ion mode only moves by the other share.
     found = candidates(THEOPHYLLINE, "CCO")
     half = weigh(pool, other_mode(THEOPHYLLINE, 69.0447, 96.0556, 124.0505), found)
-    few = half.at_shares(pool.weights, KnownShares(0.3, 0.05))
+    few = half.at_shares(KnownShares(0.3, 0.05))
     moved = np.log(0.05 / 0.65) - np.log(0.1 / 0.5)
     np.testing.assert_allclose(few.scores - half.scores, [moved, 0.0], atol=1e-12)
 

@@ -86,7 +86,7 @@ def test_nobody_is_likelier_than_one_that_the_run_moves_above() -> None:
     found = lists(3.0, 1.0)
     mass = np.array([0.0, -3.0, *np.zeros(25), *np.full(25, -2.0)])
     retention = np.array([0.0, 0.0, *np.linspace(-1.0, 1.0, 25), *np.zeros(25)])
-    found = found.at_shares(defaults().weights, DEFAULT_SHARES, RunTerms(retention, mass))
+    found = found.at_shares(DEFAULT_SHARES, RunTerms(retention, mass))
     scoring = RunScoring(defaults().weights, default_probability())
     probabilities = scoring.probabilities(found)
     assert probabilities is not None

@@ -158,5 +158,5 @@ def test_the_prior_stays_when_the_share_of_known_compounds_is_estimated() -> Non
     prior = np.log([0.75, 0.25])
     found = weighted(raw, weights, np.array([True, False]), prior=prior)
     assert found.scores == pytest.approx(raw.sum(axis=1) + prior + [np.log(0.8), 0.0])
-    final = found.at_shares(weights, KnownShares(0.8, 0.1))
+    final = found.at_shares(KnownShares(0.8, 0.1))
     assert final.scores - found.scores == pytest.approx([np.log(8.0 / 0.8), 0.0])

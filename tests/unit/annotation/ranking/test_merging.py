@@ -320,10 +320,9 @@ def test_what_only_one_spectrum_of_a_feature_has_is_merged(
     guessed, prior, counts = np.array([1.0, -3.0]), np.array([2.0, 0.5]), np.array([0.1, 0.2])
     other = replace(other, guessed=guessed, prior=prior, own=None)
     second = replace(second, list_scores=replace(second.list_scores, n_peaks=9, evidence=other))
-    weights = dict.fromkeys(EVIDENCE_KINDS, 1.0)
     for members in ([first, second], [second, first]):
         members[0] = replace(members[0], counts=counts)
-        both = merged(members, weights)
+        both = merged(members)
         found = evidence_of(both)
         assert found.prior is not None
         assert found.guessed is not None
@@ -336,7 +335,7 @@ def test_what_only_one_spectrum_of_a_feature_has_is_merged(
         assert both.list_scores.n_peaks == 9
         assert both.counts is not None
         np.testing.assert_array_equal(both.counts, counts)
-    assert merged([first, first], weights).counts is None
+    assert merged([first, first]).counts is None
 
 
 def test_precursors_that_are_not_stated_are_the_same() -> None:

@@ -205,7 +205,7 @@ def test_a_draft_gives_what_final_scores_give(
     listed = ListScores(found.scores, 2, found)
     ranked = replace(scored([0.0] * 6), list_scores=listed)
     answer = shown(annotator, ranked, top, share)
-    final = listed.at_shares(WEIGHTS, shares_at(share))
+    final = listed.at_shares(shares_at(share))
     order = np.lexsort((ranked.candidates.first_block, -final.scores))[:top]
     keys = ranked.candidates.inchikey[order].tolist()
     assert [row.inchikey for row in answer.annotations] == keys
@@ -248,7 +248,7 @@ def test_candidates_that_the_run_brings_to_the_top_were_kept(
     assert found.elution is not None
     assert found.mass_errors is not None
     times, masses = line.evidence(found.elution), error.evidence(found.mass_errors)
-    final = listed.at_shares(WEIGHTS, shares_at(0.3), RunTerms(times, masses))
+    final = listed.at_shares(shares_at(0.3), RunTerms(times, masses))
     order = np.argsort(-final.scores, kind="stable")[:top]
     assert [row.inchikey for row in answer.annotations] == keys[order].tolist()
     assert [row.score for row in answer.annotations] == final.scores[order].tolist()
