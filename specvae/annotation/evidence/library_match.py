@@ -201,12 +201,19 @@ class OwnSpectra(NamedTuple):
         )
 
     def match(
-        self, index: AnalogueIndex, query: Spectrum, place: int, *, has_absentee: bool = False
+        self,
+        index: AnalogueIndex,
+        query: Spectrum,
+        place: int,
+        *,
+        fits: NDArray[np.bool_] | None = None,
+        has_absentee: bool = False,
     ) -> LibraryMatch | None:
         """Return the match of one candidate; None if it has no comparable spectrum.
 
-        No match is clear where the query `has_absentee`: is clearly like a compound of the library
-        that may be it and is no candidate.
+        Candidates that do not fit by their mass, bool (n_candidates,), do not make it ambiguous;
+        None: all do. No match is clear where the query `has_absentee`: is clearly like a compound
+        of the library that may be it and is no candidate.
         """
         row, cosine = int(self.row[place]), float(self.cosine[place])
         if row < 0:
@@ -217,7 +224,8 @@ class OwnSpectra(NamedTuple):
         same_ion = not (label and label.adduct and query.adduct) or label.adduct == query.adduct
         is_same_mode = (self.row >= 0) & index.is_of_mode(self.row, query.ion_mode)
         compared = is_same_mode & ~self.is_nominal
-        others = np.delete(np.where(compared, self.cosine, 0.0), place)
+        rivals = compared if fits is None else compared & fits
+        others = np.delete(np.where(rivals, self.cosine, 0.0), place)
         return LibraryMatch(
             query_id=label.query_id if label else "",
             adduct=label.adduct if label else "",

@@ -149,6 +149,7 @@ def draft(
     formulas = _formulas(shown, molecules)
     pool = annotator.evidence_pool
     own = None if evidence is None else evidence.own
+    fits = None if evidence is None else evidence.fits
     has_absentee = evidence is not None and clear_absentee(evidence.analogues) is not None
     leading = [] if evidence is None else evidence.leading_kinds()
     # One of these is shown first. The keys of all would take longer than their ranks.
@@ -173,6 +174,7 @@ def draft(
                     pool.library.index,
                     ranked.query.spectrum_of(ion),
                     row,
+                    fits=fits,
                     has_absentee=has_absentee,
                 )
             ),

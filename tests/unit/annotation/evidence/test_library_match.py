@@ -102,6 +102,13 @@ def test_a_match_as_good_as_that_of_an_isomer_is_not_clear() -> None:
     assert alone is not None
     assert beside is not None
     assert (alone.level, beside.level) == ("2a", "3")
+    # A candidate of quite another mass is no rival.
+    own = weigh(pool, QUERY, CAFFEINE, THEOPHYLLINE).own
+    assert own is not None
+    for fits, level in (([True, True], "3"), ([True, False], "2a")):
+        found = own.match(pool.library.index, QUERY, 0, fits=np.array(fits))
+        assert found is not None
+        assert found.level == level
 
 
 def test_a_checkpoint_keeps_names_and_one_without_them_loads() -> None:
