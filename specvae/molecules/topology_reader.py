@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +37,10 @@ _DONE, _FOREIGN, _NEW_ATOM, _NEW_BOND = range(4)
 _MOLECULES, _ATOMS, _BONDS, _N_RING, _MEMBERS, _WHICH, _AROUND, _RING = range(8)
 
 
-class _Known:
-    """Kinds of atoms and bonds that were met.
+class _Kinds(NamedTuple):
+    """Kinds of atoms and bonds.
 
-    Attributes
+    Parameters
     ----------
     keys
         Of atoms, uint64 (n, 3), each at the first free place from its digest on.
@@ -49,29 +50,66 @@ class _Known:
         Kinds of bonds by type, and whether they are aromatic and in a ring; -1 for none, int32.
     """
 
-    def __init__(self) -> None:
-        self.n_atoms = 0
-        self._resize(1 << 12)
-        self.bonds = np.full(_BOND_KEYS, -1, np.int32)
+    keys: NDArray[np.uint64]
+    values: NDArray[np.int64]
+    bonds: NDArray[np.int32]
 
-    def _resize(self, n: int) -> None:
-        self.keys = np.zeros((n, _WORDS), np.uint64)
-        self.values = np.full((n, 2), -1, np.int64)
+
+class _Read(NamedTuple):
+    """Room for what is read, one molecule after the other; `Taken` says what it is.
+
+    Parameters
+    ----------
+    counts
+        int64 (n_molecules, 4).
+    atoms
+        Kinds and invariants, int64 (n, 2).
+    bonds
+        int32 (n, 3).
+    sizes
+        int64 (n,).
+    members
+        int32 (n, 2).
+    """
+
+    counts: NDArray[np.int64]
+    atoms: NDArray[np.int64]
+    bonds: NDArray[np.int32]
+    sizes: NDArray[np.int64]
+    members: NDArray[np.int32]
+
+
+class _Known:
+    """Kinds that were met.
+
+    Attributes
+    ----------
+    kinds
+        Those of atoms and bonds.
+    """
+
+    def __init__(self, n: int = 1 << 12) -> None:
+        self.n_atoms = 0
+        self.kinds = _with_room(n, np.full(_BOND_KEYS, -1, np.int32))
 
     def add(self, key: NDArray[np.uint64], kind: int, invariant: int) -> None:
         """Remember the kind of an atom."""
-        if 2 * self.n_atoms >= len(self.keys):
-            is_used = self.values[:, 0] >= 0
-            old = self.keys[is_used], self.values[is_used]
-            self._resize(2 * len(self.keys))
-            for one, value in zip(*old, strict=True):
+        keys, values, bonds = self.kinds
+        if 2 * self.n_atoms >= len(keys):
+            is_used = values[:, 0] >= 0
+            self.kinds = _with_room(2 * len(keys), bonds)
+            for one, value in zip(keys[is_used], values[is_used], strict=True):
                 self._put(one, value)
         self.n_atoms += 1
         self._put(key, np.array([kind, invariant]))
 
     def _put(self, key: NDArray[np.uint64], value: NDArray[np.int64]) -> None:
-        place = _place(key, self.keys, self.values)
-        self.keys[place], self.values[place] = key, value
+        place = _place(key, self.kinds.keys, self.kinds.values)
+        self.kinds.keys[place], self.kinds.values[place] = key, value
+
+
+def _with_room(n: int, bonds: NDArray[np.int32]) -> _Kinds:
+    return _Kinds(np.zeros((n, _WORDS), np.uint64), np.full((n, 2), -1, np.int64), bonds)
 
 
 @cache
@@ -102,37 +140,36 @@ def read(
     data = np.frombuffer(b"".join([*binaries, bytes(_PADDING)]), np.uint8)
     begins = np.cumsum([0, *map(len, binaries)])
     n, n_bytes = len(binaries), len(data)
-    counts = np.zeros((n, 4), np.int64)
-    atoms = np.empty((n_bytes // 6, 2), np.int64)
-    bonds = np.empty((n_bytes // 3, 3), np.int32)
-    sizes = np.empty(n_bytes // 5, np.int64)
-    members = np.empty((n_bytes, 2), np.int32)
+    found = _Read(
+        np.zeros((n, 4), np.int64),
+        np.empty((n_bytes // 6, 2), np.int64),
+        np.empty((n_bytes // 3, 3), np.int32),
+        np.empty(n_bytes // 5, np.int64),
+        np.empty((n_bytes, 2), np.int32),
+    )
     room = np.empty((MOST_ATOMS, 5), np.int64)
     state = np.zeros(8, np.int64)
     key = np.zeros(_WORDS, np.uint64)
     while True:
-        said = _read_all(
-            data, begins, known.keys, known.values, known.bonds,
-            counts, atoms, bonds, sizes, members, room, state, key,
-        )  # fmt: skip
+        said = _read_all(data, begins, known.kinds, found, room, state, key)
         if said == _NEW_ATOM:
             place = state[_MOLECULES], state[_WHICH], state[_AROUND], state[_RING]
             known.add(key, *learn_atom(*map(int, place)))
         elif said == _NEW_BOND:
             which = int(state[_WHICH])
-            known.bonds[which] = learn_bond(which >> 2, which & 2 != 0, which & 1 != 0)
+            known.kinds.bonds[which] = learn_bond(which >> 2, which & 2 != 0, which & 1 != 0)
         else:
             break
     done = state[_MOLECULES]
-    found = atoms[: state[_ATOMS]]
+    atoms = found.atoms[: state[_ATOMS]]
     return Taken(
-        counts[:done],
+        found.counts[:done],
         np.ones(done, np.bool_),
-        found[:, 0].astype(np.int32),
-        found[:, 1].copy(),
-        bonds[: state[_BONDS]],
-        sizes[: state[_N_RING]],
-        members[: state[_MEMBERS]],
+        atoms[:, 0].astype(np.int32),
+        atoms[:, 1].copy(),
+        found.bonds[: state[_BONDS]],
+        found.sizes[: state[_N_RING]],
+        found.members[: state[_MEMBERS]],
     )
 
 
@@ -262,19 +299,16 @@ def _fill_key(
 def _read_all(  # noqa: C901 (calls of functions that take many arrays are dear)
     data: NDArray[np.uint8],
     begins: NDArray[np.int64],
-    keys: NDArray[np.uint64],
-    values: NDArray[np.int64],
-    bond_values: NDArray[np.int32],
-    counts: NDArray[np.int64],
-    atoms: NDArray[np.int64],
-    bonds: NDArray[np.int32],
-    sizes: NDArray[np.int64],
-    members: NDArray[np.int32],
+    kinds: _Kinds,
+    found: _Read,
     room: NDArray[np.int64],
     state: NDArray[np.int64],
     key: NDArray[np.uint64],
 ) -> int:
     """Read molecules from where `state` says on, as far as they and their atoms are known."""
+    # A field of a named tuple takes longer than an array.
+    keys, values, bond_values = kinds
+    counts, atoms, bonds, sizes, members = found
     for molecule in range(state[_MOLECULES], len(counts)):
         begin = begins[molecule]
         if begins[molecule + 1] - begin < FIRST_ATOM or not has_head(data, begin):

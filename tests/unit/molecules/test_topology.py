@@ -129,8 +129,7 @@ def test_what_rdkit_must_be_asked_stands_among_the_others(is_read: bool) -> None
 
 
 def test_more_kinds_than_there_is_room_for_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = topology_reader._Known()
-    known._resize(4)
+    known = topology_reader._Known(4)
     monkeypatch.setattr(topology_reader, "_known", lambda: known)
     mols = [Chem.MolFromSmiles(smiles) for smiles in MOLECULES]
     expected = Topologies(mols).taken
