@@ -8,6 +8,8 @@ either way.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,54 @@ MOST = 64
 
 _ONE, _NONE = np.uint64(1), np.uint64(0)
 _HASH, _HASH_SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(33)
+
+
+class _Room(NamedTuple):
+    """Room for breaking a molecule.
+
+    Parameters
+    ----------
+    adjacency
+        For the set of each atom's neighbours, 0 at first, uint64 (n_atoms,).
+    cut_sets
+        As `fill_cut_sets` fills it, 0 at first.
+    of_atoms
+        For what a walk finds of each atom: parent, label, below; and the last two by its order,
+        uint64 (5, n_atoms).
+    order
+        For the atoms of a walk, int64 (n_atoms,).
+    cuts, sides
+        For what is cut off a piece, and what has to be looked up of it.
+    numbers
+        See `COST`, int32 (max_fragments, 3).
+    slots
+        For a hash table of sets of atoms, 0 at first.
+    """
+
+    adjacency: NDArray[np.uint64]
+    cut_sets: NDArray[np.uint64]
+    of_atoms: NDArray[np.uint64]
+    order: NDArray[np.int64]
+    cuts: NDArray[np.uint64]
+    sides: NDArray[np.uint64]
+    numbers: NDArray[np.int32]
+    slots: NDArray[np.uint64]
+
+    @classmethod
+    def for_fragments(cls, n_atoms: int, max_fragments: int) -> _Room:
+        """Make room here, as the compiler would take longer for it."""
+        # Two atoms make one pair at most, and what is no cut is overwritten by the next.
+        most_cuts = n_atoms * (n_atoms + 1) // 2 + 1
+        return cls(
+            np.zeros(n_atoms, np.uint64),
+            np.zeros((-(-n_atoms // CHUNK), CHUNK_SETS), np.uint64),
+            np.empty((5, n_atoms), np.uint64),
+            np.empty(n_atoms, np.int64),
+            np.empty(most_cuts, np.uint64),
+            np.empty(2 * most_cuts, np.uint64),
+            np.empty((max_fragments, 3), np.int32),
+            np.zeros(n_slots(max_fragments), np.uint64),
+        )
 
 
 @inner
@@ -198,21 +248,13 @@ def _cost(mask: np.uint64, sets: NDArray[np.uint64], bonds: NDArray[np.int16]) -
 def _break_small(
     bonds: NDArray[np.int16],
     n_steps: int,
-    adjacency: NDArray[np.uint64],
-    sets: NDArray[np.uint64],
-    room: NDArray[np.uint64],
-    order: NDArray[np.int64],
-    cuts: NDArray[np.uint64],
-    sides: NDArray[np.uint64],
     masks: NDArray[np.uint64],
     steps: NDArray[np.uint8],
-    numbers: NDArray[np.int32],
-    slots: NDArray[np.uint64],
+    room: _Room,
 ) -> int:
-    """Fill in the sets of atoms and steps of all fragments, and return their number.
-
-    All other arrays are room, `room` itself (5, n_atoms); `adjacency`, `sets` and `slots` are 0.
-    """
+    """Fill in the sets of atoms and steps of all fragments, and return their number."""
+    # A field of a named tuple takes longer than an array.
+    adjacency, sets, of_atoms, order, cuts, sides, numbers, slots = room
     for i in range(len(bonds)):
         for end in range(2):
             adjacency[bonds[i, end]] |= _ONE << np.uint64(bonds[i, 1 - end])
@@ -220,7 +262,8 @@ def _break_small(
     masks[0] = ~_NONE >> np.uint64(MOST - len(adjacency))
     steps[0] = 0
     numbers[0, COST], numbers[0, PARENT] = 0, -1
-    parent, label, below, labels, parts = room[0], room[1], room[2], room[3], room[4]
+    parent, label, below = of_atoms[0], of_atoms[1], of_atoms[2]
+    labels, parts = of_atoms[3], of_atoms[4]
     start, end = ZERO, ZERO + 1
     for step in range(n_steps):
         queue_by_cost(numbers, start, end)
@@ -264,21 +307,6 @@ def break_into_fragments(
         return break_large(graph, n_steps, max_fragments)
     masks = np.empty(max_fragments, np.uint64)
     steps = np.empty(max_fragments, np.uint8)
-    # Two atoms make one pair at most, and what is no cut is overwritten by the next.
-    most_cuts = n_atoms * (n_atoms + 1) // 2 + 1
-    # Room is made here, as the compiler would take longer for it.
-    n = _break_small(
-        graph.bonds,
-        n_steps,
-        np.zeros(n_atoms, np.uint64),
-        np.zeros((-(-n_atoms // CHUNK), CHUNK_SETS), np.uint64),
-        np.empty((5, n_atoms), np.uint64),
-        np.empty(n_atoms, np.int64),
-        np.empty(most_cuts, np.uint64),
-        np.empty(2 * most_cuts, np.uint64),
-        masks,
-        steps,
-        np.empty((max_fragments, 3), np.int32),
-        np.zeros(n_slots(max_fragments), np.uint64),
-    )
+    room = _Room.for_fragments(n_atoms, max_fragments)
+    n = _break_small(graph.bonds, n_steps, masks, steps, room)
     return masks[:n, None].copy(), steps[:n].copy()
