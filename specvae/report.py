@@ -108,6 +108,12 @@ class ReadReport:
 
     Attributes
     ----------
+    n_read
+        How many records were read.
+    skips
+        Those that were skipped, in their order.
+    notes
+        How many records each decision was made on, see `note`.
     columns
         Of a table of structures, or of the data of an SD file: names of columns -> what each is
         used for, "" for nothing; in their order.

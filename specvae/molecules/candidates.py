@@ -44,17 +44,17 @@ class CandidateSet:
     Attributes
     ----------
     name, id
-        Strings as the file has them, shape (n,).
+        Strings as the file has them, object (n,).
     exact_mass
-        In Da, shape (n,).
+        In Da, float64 (n,).
     query_id
-        Which query each row belongs to, or None if rows go by mass.
+        Which query each row belongs to, object (n,), or None if rows go by mass.
     fingerprint
-        Packed fingerprints, shape (n, n_bytes), or None if there are none yet.
+        Packed fingerprints, uint8 (n, n_bytes), or None if there are none yet.
     pool_row
-        The row of each in the pool that it comes from, shape (n,), or None.
+        The row of each in the pool that it comes from, int64 (n,), or None.
     ion
-        For each candidate the number of the query's ion species for which it has the mass, shape
+        For each candidate the number of the query's ion species for which it has the mass, int64
         (n,), or None if there is one species only.
     """
 
@@ -107,7 +107,7 @@ class CandidateSet:
 
     @cached_property
     def molecules(self) -> Molecules:
-        """The structures, shape (n,).
+        """The structures, `Molecule`, object (n,).
 
         Raises
         ------
@@ -118,24 +118,24 @@ class CandidateSet:
 
     @cached_property
     def smiles(self) -> Strings:
-        """SMILES as the file has them, of InChI as they are computed; shape (n,)."""
+        """SMILES as the file has them, of InChI as they are computed; object (n,)."""
         return column_of(molecule.text for molecule in self.molecules)
 
     @cached_property
     def formula(self) -> Strings:
-        """Formulas in Hill order: as stored, else computed; shape (n,)."""
+        """Formulas in Hill order: as stored, else computed; object (n,)."""
         return column_of(molecule.formula for molecule in self.molecules)
 
     @cached_property
     def inchikey(self) -> Strings:
-        """Standard InChIKeys: as given, else computed; shape (n,)."""
+        """Standard InChIKeys: as given, else computed; object (n,)."""
         if all(map(is_whole_key, self._given_key)):
             return self._given_key
         return column_of(each_quietly(attrgetter("inchikey"), self.molecules.tolist()))
 
     @cached_property
     def first_block(self) -> Strings:
-        """First blocks of the InChIKeys: as given, else computed; shape (n,)."""
+        """First blocks of the InChIKeys: as given, else computed; object (n,)."""
         if all(self._given_key):
             return column_of(key[:FIRST_BLOCK] for key in self._given_key)
         return column_of(each_quietly(attrgetter("first_block"), self.molecules.tolist()))
@@ -147,7 +147,7 @@ class CandidateSet:
 
     @property
     def packed(self) -> NDArray[np.uint8]:
-        """Packed fingerprints, shape (n, n_bytes), which candidates of a pool have.
+        """Packed fingerprints, uint8 (n, n_bytes), which candidates of a pool have.
 
         Raises
         ------

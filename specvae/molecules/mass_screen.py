@@ -51,7 +51,7 @@ class MassScreen:
         self._left_out, self._masses, self._rows = [], [], []
 
     def wanted(self, texts: Sequence[Texts]) -> NDArray[np.bool_]:
-        """Return which rows must be parsed, shape (n,).
+        """Return which rows must be parsed, bool (n,).
 
         They may have the mass of a query, by one of their texts, or have a text that is not
         understood, or none.

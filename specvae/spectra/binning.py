@@ -111,6 +111,8 @@ class BinLayout:
         Th.
     fine_bin_width
         Th; None for no fine sections.
+    neutral_losses, precursor, collision_energy, adduct, instrument_type, ion_mode
+        Whether there are these sections.
     max_loss
         Upper end of the neutral losses in Th; None for `max_mz`.
     soft_edge

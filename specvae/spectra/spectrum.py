@@ -43,17 +43,25 @@ class Spectrum:
         Heights of the peaks (n_peaks,), float64, arbitrary unit, none negative, one above 0.
     query_id
         Identifier of the record in results; unique within a file.
+    name
+        Of the compound, as found.
     precursor_mz
         m/z (Th) of the ion that was fragmented, None if the record does not say.
     adduct
         Ion species by its canonical name, or as found where it cannot be read.
     charge, ion_mode
         Signed charge; ``positive`` or ``negative``.
+    ms_level
+        2 for a fragment spectrum; None if the record does not say.
     collision_energy, normalized_collision_energy, collision_energy_text
         Energy in eV, or in percent of the instrument's scale (never both meanings in one field),
         and the words of the record.
     retention_time
         Seconds.
+    instrument, instrument_type
+        As found.
+    smiles, inchi, inchikey, formula
+        The structure that the record states, as found; None where it states none.
     path, line
         Where the record begins (1-based; in mzML and mzXML the index of the spectrum).
     ordinal

@@ -169,7 +169,7 @@ def bootstrap_interval(
     Parameters
     ----------
     values
-        One value per query, shape (n,).
+        One value per query, float64 (n,).
     molecules
         The molecule of each query, length n.
     seed

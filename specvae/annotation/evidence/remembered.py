@@ -96,7 +96,10 @@ class RememberedSpectra:
         rows
             int64 (n,): the spectra.
         fingerprints
-            Packed fingerprints of `library.molecules` in the layout `ANALOGUE_FINGERPRINT`.
+            Packed fingerprints of `library.molecules` in the layout `ANALOGUE_FINGERPRINT`, uint8
+            (n_molecules, n_bytes).
+        bins
+            The columns of the spectra.
         """
         assert library.peaks is not None
         kept, compound = np.unique(library.compound[rows], return_inverse=True)

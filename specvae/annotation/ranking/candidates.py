@@ -76,7 +76,6 @@ class CandidateSource:
     queries
         All for which candidates will be asked. Rows of a long table that have the mass of none of
         them are not parsed, unless the report is strict. None: any query may come.
-
     counts
         How often compounds are referred to; None: that does not count.
     names
