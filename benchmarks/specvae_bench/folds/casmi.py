@@ -8,7 +8,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.help import Choice
+from specvae.cli.help import Choice, Command
 from specvae.cli.options import INPUT, WholeRange, device_option, jobs_option, rank_by_option
 from specvae_bench.options import (
     model_files,
@@ -24,7 +24,7 @@ _OF_TRAINING = ("spectra", "preset", "fingerprint", "epochs", "exclude")
 FILES = ("result.json", "table.md", "topk.png")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--data", type=INPUT, required=True, help="Folder of the contest's files.")
 @models_option("Trained model (repeatable); without it, SVAE and VAEVAE are trained.")
 @click.option(

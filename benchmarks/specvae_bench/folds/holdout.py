@@ -8,6 +8,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command
 from specvae.cli.options import INPUT, NumberRange, WholeRange, library_filter_options
 from specvae.counting import counted
 from specvae_bench.options import (
@@ -23,7 +24,7 @@ from specvae_bench.options import (
 FILES = ("queries.mgf", "truth.csv", "holdout.json", "candidates.csv")
 
 
-@click.command()
+@click.command(cls=Command)
 @library_option
 @click.option(
     "--share",

@@ -8,6 +8,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command
 from specvae.cli.options import INPUT, NumberRange, WholeRange, jobs_option, library_filter_options
 from specvae_bench.options import (
     contaminated_option,
@@ -21,7 +22,7 @@ from specvae_bench.options import (
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @library_option
 @structures_option("Table or pool with structures of like mass (repeatable).")
 @library_filter_options

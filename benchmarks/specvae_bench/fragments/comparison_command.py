@@ -8,6 +8,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command
 from specvae.cli.options import INPUT, jobs_option, model_file, query_filter_options
 from specvae_bench.options import (
     output_option,
@@ -18,7 +19,7 @@ from specvae_bench.options import (
 )
 
 
-@click.command(name="fragment-scores")
+@click.command(name="fragment-scores", cls=Command)
 @click.option(
     "--data",
     type=INPUT,

@@ -15,7 +15,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.help import Choice
+from specvae.cli.help import Choice, Command
 from specvae.cli.options import INPUT, NumberRange, WholeRange, library_filter_options
 from specvae.counting import counted
 from specvae.errors import ConfigError, InputError, TrainingError
@@ -35,7 +35,7 @@ _SECONDS_TO_STOP = 40.0
 _FEWEST_SECONDS = 8.0
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--budget",
     type=NumberRange(min=0.0, min_open=True),

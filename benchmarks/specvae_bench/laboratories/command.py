@@ -8,6 +8,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command
 from specvae.cli.options import INPUT, WholeRange, device_option, jobs_option
 from specvae_bench.options import (
     library_option,
@@ -28,7 +29,7 @@ FIT_FILES = ("evidence.json", "probability.json")
 _FIRST_KEYS = ("weights", "feature_names")  # of these
 
 
-@click.command()
+@click.command(cls=Command)
 @library_option
 @structures_option("Table of structures that candidates are taken from (repeatable).")
 @click.option(

@@ -8,6 +8,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command
 from specvae.cli.options import jobs_option
 from specvae_bench.options import (
     exclude_option,
@@ -19,7 +20,7 @@ from specvae_bench.options import (
 FILES = ("retention_index.safetensors", "retention.json", "retention.png")
 
 
-@click.command()
+@click.command(cls=Command)
 @library_option
 @exclude_option
 @jobs_option

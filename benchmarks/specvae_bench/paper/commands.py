@@ -10,7 +10,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.help import Choice
+from specvae.cli.help import Choice, Command
 from specvae.cli.options import INPUT, NumberRange, WholeRange, add_options, device_option
 from specvae.cli.outputs import require_writable
 from specvae.interruption import STOPPING
@@ -332,7 +332,7 @@ def _command(name: str, text: str, *further: _Option) -> click.Command:
 
     body.__doc__ = text
     decorated = add_options(*_OPTIONS, *further, verbosity, settings_options)(body)
-    return click.command(name)(decorated)
+    return click.command(name, cls=Command)(decorated)
 
 
 mnist_split = _command(

@@ -11,6 +11,7 @@ import click
 
 from specvae.cli.console import verbosity
 from specvae.cli.defaults import settings_options
+from specvae.cli.help import Command
 from specvae.cli.options import INPUT
 from specvae.errors import InputError
 from specvae_bench import markdown
@@ -37,7 +38,7 @@ _PICTURES = ("epochs.png", "supervision.png")
 _FIRST_COLUMNS = ("model", "supervision")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=INPUT)
 @settings_options
 @verbosity

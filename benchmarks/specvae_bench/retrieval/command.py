@@ -8,7 +8,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.help import Choice
+from specvae.cli.help import Choice, Command
 from specvae.cli.options import WholeRange, device_option, jobs_option
 from specvae_bench.folds.options import FoldFiles, fold_options
 from specvae_bench.options import (
@@ -24,7 +24,7 @@ from specvae_bench.retrieval.methods import ALL, METHODS, Options, chosen_method
 FILES = ("retrieval.json", "table.md", "topk.png", "topk-formula.png", "falloff.png")
 
 
-@click.command(epilog=f"\b\nMethods:\n{listing()}")
+@click.command(cls=Command, epilog=f"\b\nMethods:\n{listing()}")
 @fold_options
 @models_option("Trained model (repeatable).")
 @click.option(

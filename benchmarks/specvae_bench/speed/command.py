@@ -17,7 +17,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.help import Choice
+from specvae.cli.help import Choice, Command
 from specvae.cli.options import INPUT, NumberRange, WholeRange
 from specvae.compression import DECOMPRESSION_ERRORS, open_decompressed
 from specvae.errors import InputError
@@ -60,7 +60,7 @@ _OF_PARTS = {
 _ON_REQUEST = ("read_msp", "pools")  # need a file, or gigabytes
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--part",
     "parts",

@@ -8,7 +8,7 @@ import click
 
 from specvae.cli.console import Console, verbosity
 from specvae.cli.defaults import settings_options
-from specvae.cli.help import Choice
+from specvae.cli.help import Choice, Command
 from specvae.cli.options import INPUT, NumberRange, WholeRange, device_option, jobs_option
 from specvae_bench.folds.options import FoldFiles, fold_options
 from specvae_bench.options import output_option, require_results_folder, seed_option, title_option
@@ -18,7 +18,7 @@ RESULT = "supervision.json"
 FILES = (RESULT, "table.md", "supervision.png")
 
 
-@click.command(epilog=f"\b\nLearners:\n{listing()}")
+@click.command(cls=Command, epilog=f"\b\nLearners:\n{listing()}")
 @fold_options
 @click.option(
     "--unpaired-molecules",

@@ -51,6 +51,21 @@ def test_every_option_of_a_long_list_has_a_section() -> None:
             assert {"Options"}.isdisjoint(map(group_of, options)), name
 
 
+def test_a_second_file_of_an_option_that_takes_one_is_refused_by_every_command() -> None:
+    """Benchmarks took the last one and said nothing of the others."""
+    n_options = 0
+    for name, command in commands(cli, without=""):
+        for option in command.params:
+            if not isinstance(option, click.Option) or not isinstance(option.type, click.Path):
+                continue
+            if not option.multiple:
+                n_options += 1
+                twice = [option.opts[-1], "a", option.opts[-1], "b"]
+                with pytest.raises(click.UsageError, match="is given 2 times, wanted once"):
+                    command.make_context(name, twice)
+    assert n_options > 40
+
+
 def test_every_number_is_one_as_people_write_it() -> None:
     """A mistyped --ppm 1_0 was 10, as click's own types take what Python takes."""
     n_numbers = 0
