@@ -43,14 +43,14 @@ ENDS = (
 )
 # With the share of structures that are read at least.
 MIDDLES = {
-    "c1({})ccc({})cc1": 0.8,
-    "C({})C{}": 0.8,
-    "c1({})cc({})c(=O)[nH]c1": 0.7,
-    "c1({})cc({})nc(=O)[nH]1": 0.0,
-    "c1({})ccc2[nH]cc({})c2c1": 0.8,
+    "c1({})ccc({})cc1": 0.9,
+    "C({})C{}": 0.9,
+    "c1({})cc({})c(=O)[nH]c1": 0.9,
+    "c1({})cc({})nc(=O)[nH]1": 0.9,
+    "c1({})ccc2[nH]cc({})c2c1": 0.9,
     "c1({})cnc2nc({})[nH]c(=O)c2n1": 0.0,
-    "C1({})CC(=O)C=C1{}": 0.7,
-    "N1({})CCN({})CC1": 0.7,
+    "C1({})CC(=O)C=C1{}": 0.9,
+    "N1({})CCN({})CC1": 0.9,
 }
 ALSO = (
     "c1ccc2ccccc2c1",
@@ -82,6 +82,7 @@ ALSO = (
     "O=c1c(O)ccccc1O",
     "CCC1(CC)C(=O)NC(=O)NC1=O",
     "Cc1n[nH]c2c1C(=C1C=CC(=O)C=C1)C1=C(COC1=O)N2",
+    "NC1=NC2=Nc3cc(N)ccc3NC2=C(N)N1",  # InChI has five sites, mobile_groups six
     "C1CCCCCCCCCCC1",
 )
 
