@@ -281,7 +281,7 @@ def _variants(method: str, has_times: bool) -> Iterator[tuple[str, Callable[[Evi
 
 
 def _lists(fold: Fold, n: int, evidence: Evidence) -> ListScores:
-    return ListScores(evidence.scores, fold.queries[n].spectrum.n_compared, evidence)
+    return ListScores.of(evidence, fold.queries[n].spectrum.n_compared)
 
 
 class _MethodScores(NamedTuple):

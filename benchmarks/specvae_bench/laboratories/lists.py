@@ -191,7 +191,7 @@ def _final_ranks(
     ranks = {}
     for method, of_all in evidence.items():
         lists = {
-            number: ListScores(each.scores, query.spectrum.n_compared, each)
+            number: ListScores.of(each, query.spectrum.n_compared)
             for number, (query, each) in enumerate(zip(queries, of_all, strict=True))
         }
         scores = scoring.scores_of_run(lists)

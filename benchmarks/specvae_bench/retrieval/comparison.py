@@ -370,7 +370,7 @@ def _final_scores(
     lists = {}
     for (number, (spectrum, one)), of_query in zip(found.items(), fragments, strict=True):
         evidence = pool.evidence(one, of_query)
-        lists[number] = ListScores(evidence.scores, spectrum.n_compared, evidence)
+        lists[number] = ListScores.of(evidence, spectrum.n_compared)
     return annotator.run_scoring.scores_of_run(lists)
 
 

@@ -308,7 +308,7 @@ def _to_draft(data: dict[str, Any], weights: Mapping[str, float] | None) -> Draf
             elsewhere=elsewhere,
             guessed=guessed,
         )
-        lists = ListScores(evidence.scores, data["n_peaks"], evidence, data["window_share"])
+        lists = ListScores.of(evidence, data["n_peaks"], data["window_share"])
     query = _to_query(data["query"])
     rows = np.array(data["rows"], np.int64)
     return Draft(query, lists, rows, annotations, data["top"], analogues)

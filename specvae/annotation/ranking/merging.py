@@ -145,7 +145,7 @@ def merged(members: Sequence[Ranked]) -> Ranked:
     n_peaks = max(m.list_scores.n_peaks for m in members)
     if evidence:
         pooled = _merged_evidence(evidence, kept)
-        lists = ListScores(pooled.scores, n_peaks, pooled, first.list_scores.window_share)
+        lists = ListScores.of(pooled, n_peaks, first.list_scores.window_share)
     else:
         scores = [m.scores[rows] for m, rows in zip(telling, kept, strict=True)]
         window_share = first.list_scores.window_share

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,26 +171,29 @@ class ListScores:
     evidence: Evidence | None = None
     window_share: float = 1.0
 
-    def at_shares(self, shares: KnownShares, of_run: RunTerms = NO_TERMS) -> ListScores:
-        """Return the scores at other shares of known compounds; see `Evidence.at_shares`."""
-        if self.evidence is None:
-            return self
-        evidence = self.evidence.at_shares(shares, of_run)
+    @classmethod
+    def of(cls, evidence: Evidence, n_peaks: int, window_share: float = 1.0) -> Self:
+        """Return the scores by all kinds of evidence."""
+        return cls(evidence.scores, n_peaks, evidence, window_share)
+
+    def _by(self, evidence: Evidence) -> Self:
         return replace(self, scores=evidence.scores, evidence=evidence)
 
-    def fitting(self) -> ListScores:
+    def at_shares(self, shares: KnownShares, of_run: RunTerms = NO_TERMS) -> Self:
+        """Return the scores at other shares of known compounds; see `Evidence.at_shares`."""
+        return self if self.evidence is None else self._by(self.evidence.at_shares(shares, of_run))
+
+    def fitting(self) -> Self:
         """Return the scores of the candidates that are not of quite another mass."""
         if self.evidence is None or (fits := self.evidence.fits).all():
             return self
-        evidence = self.evidence.select(np.flatnonzero(fits))
-        return replace(self, scores=evidence.scores, evidence=evidence)
+        return self._by(self.evidence.select(np.flatnonzero(fits)))
 
-    def as_guessed(self) -> ListScores:
+    def as_guessed(self) -> Self:
         """Return the scores that probabilities are computed from; see `Evidence.guessed`."""
         if self.evidence is None or self.evidence.guessed is None:
             return self
-        evidence = self.evidence.as_guessed()
-        return replace(self, scores=evidence.scores, evidence=evidence)
+        return self._by(self.evidence.as_guessed())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -392,7 +392,7 @@ def test_parts_keep_a_match_that_is_not_listed() -> None:
     absent = replace(shown[-1], cosine=0.4, is_unlisted=True)
     analogues = (*shown, absent, replace(absent, cosine=0.3))
     evidence = weighted(raw, defaults().weights, np.zeros(2, np.bool_), analogues=analogues)
-    found = ListScores(evidence.scores, 7, evidence)
+    found = ListScores.of(evidence, 7)
     query = Query.assign_ion(spectrum_of(CAFFEINE, 110.0713))
     made = Draft(query, found, np.arange(0), (), 2, tuple(shown[:3]))
     again = outcome_from_json(json.loads(json.dumps(outcome_to_json(made))), defaults().weights)

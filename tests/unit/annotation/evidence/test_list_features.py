@@ -103,7 +103,7 @@ def test_a_listed_match_says_more_than_one_that_is_not_listed() -> None:
     """A library spectrum is like the query: is its compound listed, or only its isomers?"""
     scoring = RunScoring(defaults().weights, default_probability())
     lists = [
-        ListScores(pooled.scores, 20, pooled)
+        ListScores.of(pooled, 20)
         for own in (4.0, -0.5)
         for pooled in [
             weighted(

@@ -59,7 +59,7 @@ def lists(guess: float | None, unbroken: float) -> ListScores:
         np.zeros(52, np.bool_),
         guessed=None if guess is None else guessed,
     )
-    return ListScores(found.scores, 10, found)
+    return ListScores.of(found, 10)
 
 
 def test_the_first_candidate_is_no_likelier_for_what_was_not_compared() -> None:

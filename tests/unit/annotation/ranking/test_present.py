@@ -67,7 +67,7 @@ def test_a_stated_share_is_not_divided_where_the_library_has_one_ion_mode() -> N
     nothing, some = np.zeros(2, np.bool_), np.array([True, False])
     raw = np.zeros((2, len(EVIDENCE_KINDS)))
     here, there, none = (
-        ListScores(found.scores, 2, found)
+        ListScores.of(found, 2)
         for found in (
             weighted(raw, WEIGHTS, measured, elsewhere=elsewhere)
             for measured, elsewhere in ((some, nothing), (nothing, some), (nothing, nothing))
@@ -89,7 +89,7 @@ def test_a_stated_share_is_not_divided_where_the_library_has_one_ion_mode() -> N
 def test_lists_without_their_truth_do_not_make_the_listed_compounds_look_unknown() -> None:
     """Half of a run's known compounds were not listed, and the share of known ones was halved."""
     listed, other = (
-        ListScores(found.scores, 9, found)
+        ListScores.of(found, 9)
         for found in (evidence([6.0, 0.0], [True, False]), evidence([-6.0, 0.0], [True, False]))
     )
     lists = [listed] * 30 + [other] * 30
@@ -177,7 +177,7 @@ def test_what_the_run_adds_does_not_say_whether_the_truth_is_listed(
         elution=Elution(300.0, np.array([3.0, 0.0, 0.0])),
         mass_errors=np.array([9.0, 0.5, 0.0]),
     )
-    listed = ListScores(found.scores, 2, found)
+    listed = ListScores.of(found, 2)
     scoring = replace(annotator.run_scoring, weights=WEIGHTS, probability=default_probability())
     line = RetentionLine(300.0, 60.0, 0.0, 1.0, 0.2, 0.05, 50)
     shown = RunState(line=line) if is_timed else RunState(mass_error=MassError(0.5, 0.4, 0.05, 50))
@@ -202,7 +202,7 @@ def test_a_draft_gives_what_final_scores_give(
     raw[:, 0] += np.array([0.0, 2.0, 0.0, 2.0, 0.0, 1.0])
     elsewhere = np.array([False, False, False, False, True, True])
     found = weighted(raw, WEIGHTS, found.measured, elsewhere=elsewhere)
-    listed = ListScores(found.scores, 2, found)
+    listed = ListScores.of(found, 2)
     ranked = replace(scored([0.0] * 6), list_scores=listed)
     answer = shown(annotator, ranked, top, share)
     final = listed.at_shares(shares_at(share))
@@ -230,7 +230,7 @@ def test_candidates_that_the_run_brings_to_the_top_were_kept(
         elution=Elution(400.0, rng.normal(size=40)),
         mass_errors=rng.normal(size=40),
     )
-    listed = ListScores(found.scores, 2, found)
+    listed = ListScores.of(found, 2)
     keys = np.array([f"{n:014d}-UHFFFAOYSA-N" for n in range(40)], dtype=object)
     text = np.full(40, "C", dtype=object)
     ranked = replace(

@@ -454,7 +454,7 @@ def test_what_a_run_promises(library: Path, structures: Path) -> None:
     (evidence,) = dict(memory.evidence(query)).values()
     place = int(np.flatnonzero(table.smiles == PROPANOL)[0])
     promises = Promises()
-    lists = ListScores(evidence.scores, 2, evidence)
+    lists = ListScores.of(evidence, 2)
     for truth in (place, None):
         promises.add([lists], [truth], memory.pool.weights)
     assert promises.right == [1.0, 0.0]
