@@ -354,14 +354,14 @@ def _drafts(
     from specvae.annotation.ranking.pieces import Job, drafts_in_pieces
 
     job = Job(
-        run.options,
-        ranking.model_file,
-        ranking.rank_by == "fingerprint",
-        ranking.device,
-        queries[0],
-        top,
-        explained,
-        Path.cwd(),
+        options=run.options,
+        model=ranking.model_file,
+        fingerprint_only=ranking.rank_by == "fingerprint",
+        device=ranking.device,
+        queries=queries[0],
+        top=top,
+        explained=explained,
+        folder=Path.cwd(),
     )
     return drafts_in_pieces(run, job, engine, console)
 

@@ -164,22 +164,26 @@ def evaluate(
     scorers = {} if pool is None or not pool.weights["fragments"] else pool.scorers
     scorer_of = {query.query_id: scorers.get(query.ion_mode) for query in found.queries}
     return Evaluation(
-        tuple(query.query_id for query in found.queries),
-        tuple(ranks),
-        tuple(query.blind for query in found.queries),
-        tuple(found.unknown),
-        tuple(query_id for query_id in truth if query_id not in found.seen),
-        {query.query_id: query.block for query in found.queries if query.block in trained},
-        {query.query_id: query.block for query in found.queries if query.block in added},
-        {
+        query_ids=tuple(query.query_id for query in found.queries),
+        ranks=tuple(ranks),
+        blind=tuple(query.blind for query in found.queries),
+        unknown_queries=tuple(found.unknown),
+        missing_queries=tuple(query_id for query_id in truth if query_id not in found.seen),
+        trained_on={
+            query.query_id: query.block for query in found.queries if query.block in trained
+        },
+        in_library={query.query_id: query.block for query in found.queries if query.block in added},
+        in_fragment_score={
             query.query_id: query.block
             for query in found.queries
             if (scorer := scorer_of[query.query_id]) and scorer.has_learned_from(query.block)
         },
-        sum(scorer is not None and not len(scorer.learned_from) for scorer in scorer_of.values()),
-        tuple(found.contradicted),
-        _probabilities(annotator.probability, log_odds, given, in_list),
-        tuple(run.summaries()),
+        n_untraced=sum(
+            scorer is not None and not len(scorer.learned_from) for scorer in scorer_of.values()
+        ),
+        contradicted=tuple(found.contradicted),
+        probabilities=_probabilities(annotator.probability, log_odds, given, in_list),
+        run_lines=tuple(run.summaries()),
     )
 
 

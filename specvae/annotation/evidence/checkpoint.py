@@ -29,15 +29,15 @@ from specvae.annotation.library.header import StoredEvidence
 def to_companions(pool: EvidencePool) -> tuple[StoredEvidence, dict[str, Tensor]]:
     """Return the data of a pool for a checkpoint: a part of its header, and tensors."""
     stored = StoredEvidence(
-        pool.library.index.bins,
-        pool.library.fingerprint,
-        pool.layout.probe_sha256,
-        dict(pool.weights),
-        tuple(pool.library.first_blocks),
-        tuple(pool.library.smiles),
-        SCALE,
-        asdict(pool.own_spectra),
-        asdict(pool.other_mode),
+        bins=pool.library.index.bins,
+        fingerprint=pool.library.fingerprint,
+        probe_sha256=pool.layout.probe_sha256,
+        weights=dict(pool.weights),
+        first_blocks=tuple(pool.library.first_blocks),
+        smiles=tuple(pool.library.smiles),
+        scale=SCALE,
+        own_spectra=asdict(pool.own_spectra),
+        other_mode=asdict(pool.other_mode),
     )
     arrays = {
         **{f"index.{name}": array for name, array in pool.library.index.to_arrays().items()},

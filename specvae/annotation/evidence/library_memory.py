@@ -291,14 +291,14 @@ class LibraryMemory:
         else:
             ratios = np.where(elsewhere, unseen, ratios)
         return LibraryEvidence(
-            measured,
-            elsewhere,
-            densities,
-            ratios,
-            nearness(packed, self._remembered, numbers),
-            own,
-            self._analogues(here, may_be or partial(has_mass_of, query), numbers[fits]),
-            OwnFeatures(features, of_other_mode),
+            measured=measured,
+            elsewhere=elsewhere,
+            densities=densities,
+            ratios=ratios,
+            nearness=nearness(packed, self._remembered, numbers),
+            own=own,
+            analogues=self._analogues(here, may_be or partial(has_mass_of, query), numbers[fits]),
+            own_features=OwnFeatures(features, of_other_mode),
         )
 
     def analogues(self, query: Spectrum, may_be: MayBe | None, n: int) -> tuple[Analogue, ...]:

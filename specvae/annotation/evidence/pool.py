@@ -232,14 +232,14 @@ class EvidencePool:
             border = -np.partition(-others, rescore - 1)[rescore - 1]
             is_broken = of_library.known | (others >= border)
         return Comparison(
-            candidates,
-            of_library,
-            columns,
-            others,
-            is_broken,
-            prior,
-            self._elution(query, candidates, packed),
-            mass_errors if self.uses_mass_errors else None,
+            candidates=candidates,
+            library=of_library,
+            columns=columns,
+            others=others,
+            is_broken=is_broken,
+            prior=prior,
+            elution=self._elution(query, candidates, packed),
+            mass_errors=mass_errors if self.uses_mass_errors else None,
         )
 
     def _of_no_fragments(self, log_likelihoods: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -311,17 +311,17 @@ def _checked(path: Path, file: h5py.File) -> RememberedSpectra:
         raise InputError(f"{path}: damaged: the arrays differ from their recorded SHA-256")
     compounds = labels_of(arrays["compounds"])
     return RememberedSpectra(
-        SparseMatrix(
+        spectra=SparseMatrix(
             arrays["offsets"], arrays["columns"], arrays["values"], int(file.attrs["n_columns"])
         ),
-        arrays["compound"],
-        arrays["signs"],
-        labels_of(arrays["labels"]),
-        [block for block, *_ in compounds],
-        [smiles for _, smiles, *_ in compounds],
-        arrays["fingerprints"],
-        BinLayout.from_json(json.loads(str(file.attrs["bins"]))),
-        layout.name,
+        compound=arrays["compound"],
+        signs=arrays["signs"],
+        labels=labels_of(arrays["labels"]),
+        first_blocks=[block for block, *_ in compounds],
+        smiles=[smiles for _, smiles, *_ in compounds],
+        fingerprints=arrays["fingerprints"],
+        bins=BinLayout.from_json(json.loads(str(file.attrs["bins"]))),
+        fingerprint=layout.name,
     )
 
 

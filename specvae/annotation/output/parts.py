@@ -376,14 +376,14 @@ def _to_query(data: dict[str, Any]) -> Query:
     others = [parse_adduct(name, spectrum.ion_mode) for name in data["others"]]
     return Query(
         spectrum,
-        ion,
-        spectrum.ion_mode,
-        tuple(data["remarks"]),
-        data["feature_id"],
-        tuple(other for other in others if other is not None),
-        tuple(data["merged"]),
-        None if data["fit"] is None else _fit_of(*data["fit"]),
-        tuple(data.get("merged_ordinals", ())),
+        ion=ion,
+        ion_mode=spectrum.ion_mode,
+        remarks=tuple(data["remarks"]),
+        feature_id=data["feature_id"],
+        others=tuple(other for other in others if other is not None),
+        merged=tuple(data["merged"]),
+        fit=None if data["fit"] is None else _fit_of(*data["fit"]),
+        merged_ordinals=tuple(data.get("merged_ordinals", ())),
     )
 
 

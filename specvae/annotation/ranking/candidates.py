@@ -101,6 +101,7 @@ class CandidateSource:
         layout: FingerprintLayout,
         ppm: float,
         report: ReadReport,
+        *,
         n_jobs: int | None = 1,
         restriction: Restriction | None = None,
         queries: Iterable[Query] | None = None,

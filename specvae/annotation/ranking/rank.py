@@ -368,15 +368,15 @@ class _Ranker:
         ]
         return [
             _PredictedQuery(
-                query,
-                candidates,
-                packed,
-                logits[0],
-                _likelihoods(packed, logits, blind, candidates.ion),
-                _prior(query, candidates, self.annotator.evidence_pool, of_counts),
-                of_counts,
-                self.source.window_share(query),
-                mass_errors(query.precursor_mz, query.ions, candidates),
+                query=query,
+                candidates=candidates,
+                packed=packed,
+                logits=logits[0],
+                likelihoods=_likelihoods(packed, logits, blind, candidates.ion),
+                prior=_prior(query, candidates, self.annotator.evidence_pool, of_counts),
+                counts=of_counts,
+                window_share=self.source.window_share(query),
+                mass_errors=mass_errors(query.precursor_mz, query.ions, candidates),
             )
             for (query, candidates), packed, logits, of_counts in zip(
                 listed, tables, _predictions(self.annotator, listed), counts, strict=True

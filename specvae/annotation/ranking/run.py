@@ -262,11 +262,11 @@ class RankingRun:
                 self.annotator.layout,
                 options.ppm,
                 self.candidates,
-                options.n_jobs,
-                self._restriction,
-                [query for query in asked if isinstance(query, Query)],
-                self._counts,
-                (query.query_id for group in groups for query in group),
+                n_jobs=options.n_jobs,
+                restriction=self._restriction,
+                queries=[query for query in asked if isinstance(query, Query)],
+                counts=self._counts,
+                names=(query.query_id for group in groups for query in group),
             ) as source:
                 self.tally.listed_ids = source.listed_ids
                 if source.listed_ids and (line := note_on_shared_names(groups, numbers)):

@@ -171,7 +171,15 @@ def read_inputs(
         unpaired_packed = _read_unpaired_molecules(
             files, layout, (wanted.excluded, held_out), report, n_jobs, progress
         )
-    return TrainInputs(library, folds, rows, packed, unpaired_spectra, unpaired_packed, wanted)
+    return TrainInputs(
+        library=library,
+        folds=folds,
+        rows=rows,
+        packed=packed,
+        unpaired_spectra=unpaired_spectra,
+        unpaired_packed=unpaired_packed,
+        wanted=wanted,
+    )
 
 
 def _read_spectrum_filter(

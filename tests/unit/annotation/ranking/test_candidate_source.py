@@ -128,7 +128,9 @@ def test_candidates_by_formula_elements_and_compound(
     if asked.get("exclude"):
         (tmp_path / "no.txt").write_text(f"{CAFFEINE}\n", encoding="utf-8")
         asked = {"exclude": [tmp_path / "no.txt"]}
-    with CandidateSource(path, layout, 1e6, ReadReport(), 1, Restriction.of(**asked)) as source:
+    with CandidateSource(
+        path, layout, 1e6, ReadReport(), restriction=Restriction.of(**asked)
+    ) as source:
         found = source.find(Query.assign_ion(QUERY))
     if names:
         assert isinstance(found, CandidateSet)
@@ -151,7 +153,7 @@ def test_a_salt_is_left_out_by_its_own_key_and_its_parent_s(
         write_pool(path, layout, tmp_path / "c.h5")
         path = tmp_path / "c.h5"
     restriction = Restriction.of(exclude=[excluded])
-    with CandidateSource(path, layout, 1e6, ReadReport(), 1, restriction) as source:
+    with CandidateSource(path, layout, 1e6, ReadReport(), restriction=restriction) as source:
         said = "no candidate left by --exclude"
         assert source.find(Query.assign_ion(QUERY)) == Refusal(Cause.NONE_LIKE_THAT, said)
 
