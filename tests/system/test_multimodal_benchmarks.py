@@ -381,10 +381,11 @@ def test_mistakes_are_told_before_any_training(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "oracles"
-    arguments = ("--data", data / "mnist", "-o", tmp_path, "--cache", cache, *QUICK)
+    in_place = ("--data", data / "mnist", "-o", tmp_path, *QUICK)
+    arguments = (*in_place, "--cache", cache)
 
-    def refused(*options: str) -> Exception:
-        done = CliRunner().invoke(commands.mnist_split, [*map(str, arguments), *options])
+    def refused(*options: str, given: Sequence[object] = arguments) -> Exception:
+        done = CliRunner().invoke(commands.mnist_split, [*map(str, given), *options])
         assert isinstance(done.exception, Exception)
         return done.exception
 
@@ -393,7 +394,7 @@ def test_mistakes_are_told_before_any_training(
     assert "learns from pairs only" in str(error)
     assert not list(tmp_path.rglob("result.json"))
     (tmp_path / "file").write_text("mine")
-    error = refused("--cache", str(tmp_path / "file"))
+    error = refused("--cache", str(tmp_path / "file"), given=in_place)
     assert str(error).startswith(f"{tmp_path}/file/oracle: cannot be written (")
     empty = tmp_path / "empty"
     empty.mkdir()

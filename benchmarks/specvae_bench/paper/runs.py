@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -309,22 +310,21 @@ def run(
             log.add({**epoch.to_json(), "measured": dict(measurement.latest)})
             on_epoch(epoch, measurement.latest)
 
-        catching = nullcontext(_never) if on_interrupt is None else interruptible(on_interrupt)
-        with catching as is_interrupted:
-            history = fit(
-                model,
-                data,
-                optim,
-                objective,
-                validate=measurement.validate,
-                on_epoch=record,
-                on_step=on_step,
-                state=StateFile(folder / _STATE),
-                resume=True,
-                device=device,
-                stop=lambda: is_interrupted() or (stop or _never)(),
-            )
-        if is_interrupted():
+        trained = partial(
+            fit,
+            model,
+            data,
+            optim,
+            objective,
+            validate=measurement.validate,
+            on_epoch=record,
+            on_step=on_step,
+            state=StateFile(folder / _STATE),
+            resume=True,
+            device=device,
+        )
+        history, is_interrupted = _until_stopped(trained, stop or _never, on_interrupt)
+        if is_interrupted:
             raise Interrupted(
                 f"{folder}: stopped after epoch {len(history.epochs)} of {optim.epochs}, which is "
                 "kept; the same command goes on from there"
@@ -348,6 +348,21 @@ def run(
     task.draw(model, folder, measurement.generator())
     write_result(folder / RESULT, result)
     return result
+
+
+def _until_stopped(
+    train: Callable[..., History],
+    stop: Callable[[], bool],
+    on_interrupt: Callable[[], None] | None,
+) -> tuple[History, bool]:
+    """Train until `stop` says so or Ctrl-C comes, if `on_interrupt` is to know of that.
+
+    Returns the epochs, and whether Ctrl-C ended them.
+    """
+    catching = nullcontext(_never) if on_interrupt is None else interruptible(on_interrupt)
+    with catching as is_interrupted:
+        history = train(stop=lambda: is_interrupted() or stop())
+        return history, is_interrupted()
 
 
 def _never() -> bool:
