@@ -198,12 +198,14 @@ class EvidencePool:
             Of their predicted fingerprints, float64 (n_candidates,), nats.
         rescore
             Only so many candidates, the best by all other evidence, and those with own spectra are
-            broken into fragments; None: all. The others keep their order below them.
+            broken into fragments, none of quite another mass; None: all. The others keep their
+            order below them.
         prior, mass_errors
             As in `Evidence`.
         may_be
             As in `LibraryMemory.ask`.
         """
+        fits = fitting(prior, len(candidates))
         of_library = self.library.ask(
             query,
             candidates,
@@ -211,7 +213,7 @@ class EvidencePool:
             self.own_spectra,
             self.other_mode,
             may_be,
-            fitting(prior, len(candidates)),
+            fits,
         )
         columns = {
             "fingerprint": (
@@ -229,8 +231,9 @@ class EvidencePool:
         is_broken = np.ones(len(candidates), np.bool_)
         if rescore is not None and rescore < len(candidates) and self.has_fragments(query):
             # Of candidates that tie at the border, all are compared.
-            border = -np.partition(-others, rescore - 1)[rescore - 1]
-            is_broken = of_library.known | (others >= border)
+            n_best = min(rescore, int(fits.sum()))
+            border = -np.partition(-others[fits], n_best - 1)[n_best - 1]
+            is_broken = fits & (of_library.known | (others >= border))
         return Comparison(
             candidates=candidates,
             library=of_library,

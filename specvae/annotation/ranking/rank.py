@@ -18,7 +18,7 @@ from specvae.annotation.evidence.fingerprint import log_likelihoods
 from specvae.annotation.evidence.ion_formation import formation_of_candidates
 from specvae.annotation.evidence.mass_error import mass_errors
 from specvae.annotation.evidence.pool import Comparison, EvidencePool, UnusableCandidatesError
-from specvae.annotation.evidence.weighted import BEHIND, Evidence
+from specvae.annotation.evidence.weighted import BEHIND, Evidence, fitting
 from specvae.annotation.library.ion_shares import log_shares
 from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.annotator import Annotator
@@ -385,7 +385,8 @@ class _Ranker:
 
     def _cascade_remarks(self, pool: EvidencePool, one: _PredictedQuery) -> tuple[str, ...]:
         """Return the remark on candidates that are not broken into fragments, if there are any."""
-        if self.rescore is None or len(one.candidates) <= self.rescore:
+        n_fitting = int(fitting(one.prior, len(one.candidates)).sum())
+        if self.rescore is None or n_fitting <= self.rescore:
             return ()
         if not pool.has_fragments(one.query.spectrum):
             return ()

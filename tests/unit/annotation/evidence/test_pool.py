@@ -18,7 +18,7 @@ from specvae.annotation.evidence.other_mode import in_other_mode
 from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, KnownShares
 from specvae.annotation.evidence.pool import EvidencePool
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
-from specvae.annotation.evidence.weighted import Evidence
+from specvae.annotation.evidence.weighted import BEHIND, Evidence
 from specvae.annotation.library.header import StoredEvidence
 from specvae.annotation.library.labels import SpectrumLabel
 from specvae.annotation.library.library import Library
@@ -676,3 +676,31 @@ def test_analogues_of_the_query_s_mass_are_listed_or_not(pool: EvidencePool) -> 
     other = replace(query, precursor_mz=300.0)
     found = weigh(pool, other, candidates(THEOBROMINE))
     assert not any(each.is_unlisted for each in found.analogues)
+
+
+@pytest.mark.parametrize("rescore", [1, 3])
+def test_what_is_of_quite_another_mass_does_not_decide_what_is_broken(
+    pool: EvidencePool, rescore: int
+) -> None:
+    """It was broken for its own spectra, and what was not broken ranked below it."""
+    query = spectrum_of(THEOBROMINE, 110.0713, 138.0662, 163.0614)
+    listed = (THEOBROMINE, THEOPHYLLINE, "CCOC(=O)c1ccc(N)cc1", CAFFEINE)
+    each = []
+    for n, prior in ((3, None), (4, np.array([0.0, 0.0, 0.0, BEHIND]))):
+        found = candidates(*listed[:n])
+        packed = fingerprints(list(found.smiles), pool.layout, n_jobs=1)
+        compared = pool.compare(
+            query, found, packed, np.arange(float(n)), rescore=rescore, prior=prior
+        )
+        with pool.scoring([([query], compared.broken, found.select(np.arange(3)))]) as scores:
+            evidence = pool.evidence(compared, scores()[0])
+        guessed = (
+            evidence.raw[:, EVIDENCE_KINDS.index("fragments")]
+            if evidence.guessed is None
+            else evidence.guessed
+        )
+        each.append((compared.broken.smiles.tolist(), evidence.raw[:3], guessed[:3]))
+    assert each[0][0] == each[1][0]
+    assert len(each[0][0]) >= rescore
+    np.testing.assert_array_equal(each[0][1], each[1][1])
+    np.testing.assert_array_equal(each[0][2], each[1][2])
