@@ -41,6 +41,9 @@ from specvae.spectra.spectrum import Spectrum
 
 MOST_QUERIES = 1024  # ranked together, so that shared candidates are fragmented once
 MOST_CANDIDATES = 100_000  # of queries that are ranked together: each takes some kilobytes
+# Nats, in the place of `BEHIND` where fingerprints count alone: their likelihoods, which no weight
+# makes smaller, differ by thousands.
+_BEHIND_LIKELIHOODS = -1e6
 _WITHOUT_CANDIDATES = (Cause.NONE_WITHIN, Cause.NONE_LIKE_THAT)
 _FIRST_SHARE = 1 / 16  # of these, in the first step of a run whose speed is not known yet
 
@@ -252,8 +255,11 @@ class _PredictedQuery(NamedTuple):
 
     def ranked(self, evidence: Evidence | None, remarks: tuple[str, ...]) -> Ranked:
         """Return it ranked by all evidence, or by the fingerprint alone."""
-        likelihoods = self.likelihoods
-        scores, blind_scores = likelihoods if self.prior is None else likelihoods + self.prior
+        scores, blind_scores = self.likelihoods
+        if self.prior is not None:
+            fits = fitting(self.prior, len(scores))
+            prior = np.where(fits, self.prior, _BEHIND_LIKELIHOODS)
+            scores, blind_scores = scores + prior, blind_scores + prior
         return Ranked(
             replace(self.query, remarks=(*self.query.remarks, *remarks)),
             self.candidates,
