@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -99,6 +100,16 @@ _FIRST_KEYS = ("weights", "feature_names")  # of these
     help="Fit weights of evidence (with one --model the fingerprint's too) and probabilities to "
     "the laboratories for fitting: writes evidence.json and probability.json.",
 )
+@click.option(
+    "--fit-short-lists",
+    "short_lists",
+    type=INPUT,
+    default=None,
+    metavar="FOLDER",
+    help="Fit whether lists of few candidates hold the right one to queries.mgf, truth.csv and "
+    "candidates.csv(.gz) of compounds that nothing was fitted to, and to known compounds of the "
+    "laboratories for fitting: writes probability.json.",
+)
 @ppm_option
 @seed_option("Seed of the choice of queries and of intervals.")
 @jobs_option
@@ -119,6 +130,7 @@ def laboratories(
     lists: Path | None,
     fragment_score: Path | None,
     is_fit: bool,
+    short_lists: Path | None,
     ppm: float,
     seed: int,
     jobs: int | None,
@@ -142,11 +154,14 @@ def laboratories(
     """
     if is_fit and (lists is not None or len(models) > 1):
         raise click.UsageError("--fit takes no --lists, and one --model at most")
-    listed = () if lists is None else tuple(lists / name for name in LIST_FILES)
+    if short_lists is not None and (is_fit or lists is not None or models):
+        raise click.UsageError("--fit-short-lists takes no --fit, no --lists and no --model")
+    listed = [folder / name for folder in (lists, short_lists) if folder for name in LIST_FILES]
     reads = (*listed, *exclude, *([fragment_score] if fragment_score else []))
-    if is_fit:
-        require_results(*(output / name for name in FIT_FILES), reads=reads)
-        for name, key in zip(FIT_FILES, _FIRST_KEYS, strict=True):
+    if is_fit or short_lists is not None:
+        fitted = list(zip(FIT_FILES, _FIRST_KEYS, strict=True))[0 if is_fit else 1 :]
+        require_results(*(output / name for name, _ in fitted), reads=reads)
+        for name, key in fitted:
             require_own_head(output / name, rf'\A\{{\s*"{key}"')
     else:
         require_results_folder(output, FILES, reads)
@@ -163,12 +178,14 @@ def laboratories(
     from specvae_bench.laboratories.fit import fit
     from specvae_bench.laboratories.folds import ADDUCTS, INSTRUMENTS, default_groups
     from specvae_bench.laboratories.report import draw, list_table, markdown_tables
+    from specvae_bench.laboratories.short_lists import fit_short_lists
 
     plan = Plan(
         spectra=spectra,
         structures=structures,
         by=by,
-        groups=tuple(dict.fromkeys(groups)) or default_groups(by, is_fit),
+        groups=tuple(dict.fromkeys(groups))
+        or default_groups(by, is_fit or short_lists is not None),
         adducts=tuple(sorted(canonical_adducts(adducts))) or ADDUCTS,
         instruments=instruments or INSTRUMENTS,
         n_each=n_each,
@@ -177,12 +194,17 @@ def laboratories(
         excluded=read_excluded(exclude),
         fragment_score=fragment_score or SCORERS_FILE,
     )
+    contents: dict[str, Any] = {}
     if is_fit:
-        model = next(iter(paths.values()), None)
-        for name, content in fit(plan, model, jobs, device, Console()).items():
-            with atomic_text(output / name) as stream:
-                json.dump(content, stream, indent=2)
-                stream.write("\n")
+        contents = fit(plan, next(iter(paths.values()), None), jobs, device, Console())
+    elif short_lists is not None:
+        model = fit_short_lists(plan, short_lists, jobs, Console())
+        contents = {"probability.json": model.to_json()}
+    for name, content in contents.items():
+        with atomic_text(output / name) as stream:
+            json.dump(content, stream, indent=2)
+            stream.write("\n")
+    if contents:
         return
     result, truths = compare(plan, paths, lists, jobs, device, Console())
     write_truth(truths, output / "truth.csv")

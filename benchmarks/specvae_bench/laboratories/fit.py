@@ -24,7 +24,7 @@ from specvae.annotation.evidence.own_spectra import (
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.weighted import Evidence
 from specvae.annotation.ranking.annotator import Annotator
-from specvae.annotation.ranking.probability import ProbabilityModel
+from specvae.annotation.ranking.probability import ProbabilityModel, default_probability
 from specvae.cli.console import Console
 from specvae.counting import counted
 from specvae.errors import InputError
@@ -275,7 +275,7 @@ def _fit_probability(
                     elsewhere=found.elsewhere,
                 )
                 lists.append((evidence, place, n_peaks, share))
-    return ProbabilityModel.fit(
+    fitted = ProbabilityModel.fit(
         [evidence.scores for evidence, *_ in lists],
         [place for _, place, *_ in lists],
         np.array([share for *_, share in lists]),
@@ -284,3 +284,5 @@ def _fit_probability(
         ),
         LIST_FEATURES,
     )
+    # Those of short lists are fitted apart: see `short_lists`.
+    return replace(fitted, short_lists=default_probability().short_lists)

@@ -84,7 +84,7 @@ def long_lists(
     InputError
         If a file is missing or cannot be used.
     """
-    found, n_without = _read(folder, console)
+    found, n_without = read_lists(folder, console)
     spectra, truths = [query.spectrum for query in found], [query.truth for query in found]
     queries = list_candidates(
         found, models, jobs, console, metfrag=True, fragment_score=fragment_score
@@ -226,7 +226,7 @@ def own_records(
     return np.unique(np.array(rows, dtype=np.int64))
 
 
-def _read(folder: Path, console: Console) -> tuple[list[FoldQuery], int]:
+def read_lists(folder: Path, console: Console) -> tuple[list[FoldQuery], int]:
     """Return the queries with a truth and candidates, and how many have no candidates."""
     table = next(
         (

@@ -281,6 +281,9 @@ def _probability_model(stored: object, wanted: tuple[str, ...]) -> ProbabilityMo
             f"calibration in the model's header: found the features {unknown}, wanted some of "
             f"{wanted}"
         )
+    if model.short_lists is None and wanted:
+        # It was fitted before short lists had odds of their own, which do not depend on it.
+        return replace(model, short_lists=default_probability().short_lists)
     return model
 
 

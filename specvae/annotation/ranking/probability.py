@@ -32,6 +32,8 @@ from torch import Tensor
 from specvae.annotation.evidence.list_features import gap, lead
 from specvae.annotation.evidence.minimise import minimise
 from specvae.annotation.evidence.odds import log_odds_of, logistic
+from specvae.annotation.evidence.short_lists import ShortListOdds
+from specvae.annotation.evidence.weighted import Evidence
 from specvae.errors import ConfigError
 from specvae.settings import from_json, to_json
 
@@ -77,6 +79,9 @@ class ProbabilityModel:
         Share of lists that hold their truth where nothing is known.
     share_strength
         Number of queries of known outcome that `default_share` counts for.
+    short_lists
+        Log odds of short lists, which take evidence: see `of_list`. None: short lists are like long
+        ones.
     """
 
     feature_names: tuple[str, ...]
@@ -86,6 +91,7 @@ class ProbabilityModel:
     in_list: tuple[float, ...]
     default_share: float = 0.9
     share_strength: float = SHARE_STRENGTH
+    short_lists: ShortListOdds | None = None
 
     def __post_init__(self) -> None:
         n = len(SCORE_FEATURES) + len(self.feature_names)
@@ -216,8 +222,25 @@ class ProbabilityModel:
         z = self._standardised(scores, features)
         return np.asarray(self.in_list[0] + z @ np.array(self.in_list[1:]))
 
+    def of_list(self, scores: Floats, features: Floats, evidence: Evidence | None) -> float:
+        """Return the log odds that one list holds the truth, at a share of one half.
+
+        Parameters
+        ----------
+        scores
+            float64 (n_candidates,), nats.
+        features
+            float64 (1, k).
+        evidence
+            Of the candidates; None where there are scores only.
+        """
+        log_odds = float(self.log_odds_in_list([scores], features)[0])
+        if evidence is None or self.short_lists is None:
+            return log_odds
+        return self.short_lists(log_odds, evidence)
+
     def estimate_share(self, log_odds: Floats) -> float:
-        """Return the share of lists that hold their truth, from their `log_odds_in_list` (n,).
+        """Return the share of lists that hold their truth, from their log odds (n,).
 
         The fixed point of the EM algorithm of Saerens et al. 2002
         (doi:10.1162/089976602753284446, equation 4), with a Beta prior whose mode is

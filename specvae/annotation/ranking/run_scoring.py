@@ -135,17 +135,17 @@ class RunScoring:
 
     def _shares_of_known(self, lists: Sequence[ListScores], in_list: float | None) -> KnownShares:
         model = self.probability
-        pooled = [each for each in lists if each.evidence is not None]
+        pooled = [each.fitting().as_guessed() for each in lists if each.evidence is not None]
         windows = np.array([each.window_share for each in pooled])
 
         def chances_listed(shares: KnownShares) -> NDArray[np.float64]:
             assert model is not None
-            at_shares = (each.as_guessed().at_shares(shares) for each in pooled)
+            at_shares = (each.at_shares(shares) for each in pooled)
             odds = np.array([_log_odds_in_list(model, each) for each in at_shares])
             share = model.estimate_share(odds[windows >= 1.0]) if in_list is None else in_list
             return in_list_probability(odds, share * windows)
 
-        evidence = (e.as_guessed() for each in pooled if (e := each.evidence) is not None)
+        evidence = (e for each in pooled if (e := each.evidence) is not None)
         return shares_of_known(evidence, None if model is None else chances_listed)
 
     def final_scores(self, lists: ListScores, run: RunState) -> ListScores:
@@ -200,8 +200,7 @@ def _features(model: ProbabilityModel, lists: ListScores) -> NDArray[np.float64]
 
 def _log_odds_in_list(model: ProbabilityModel, lists: ListScores) -> float:
     """Return the log odds that a list holds the truth, by scores without the terms of a run."""
-    (log_odds,) = model.log_odds_in_list([lists.scores], _features(model, lists))
-    return float(log_odds)
+    return model.of_list(lists.scores, _features(model, lists), lists.evidence)
 
 
 def _falling(chances: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -372,6 +372,37 @@ def test_structures_of_other_masses_are_an_error(library: Path, tmp_path: Path) 
     assert "other.smi: no structure within 10 ppm of any query of 'Here'" in str(failed.exception)
 
 
+def test_odds_of_short_lists_are_fitted(library: Path, structures: Path, tmp_path: Path) -> None:
+    lists, output = tmp_path / "lists", tmp_path / "out"
+    lists.mkdir()
+    (lists / "queries.mgf").write_text(
+        "".join(
+            f"BEGIN IONS\nTITLE={name}\nPEPMASS=61.0648\nADDUCT=[M+H]+\nIONMODE=positive\n"
+            f"{mz} 90\n61.0648 100\nEND IONS\n"
+            for name, mz in (("a", 43.0542), ("b", 33.0335))
+        )
+    )
+    (lists / "truth.csv").write_text("query_id,inchikey14\na,KFZMGEQAYNKOFK\nb,BDERNNFJNOPAEC\n")
+    rows = [f"{q},{s}\n" for q in "ab" for s in (PROPANOL, ISOPROPANOL, "CCOC")]
+    (lists / "candidates.csv").write_text("query_id,smiles\n" + "".join(rows))
+    arguments = [
+        "--spectra", library, "--structures", structures, "--structures", tmp_path / "extra.tsv",
+        "--group", "Here", "--group", "There", "--jobs", 1, "-o", output,
+        "--fit-short-lists", lists,
+    ]  # fmt: skip
+    run = CliRunner().invoke(laboratories, list(map(str, arguments)))
+    assert run.exit_code == 0, run.output
+    assert [path.name for path in output.iterdir()] == ["probability.json"]
+    fitted = ProbabilityModel.from_json(json.loads((output / "probability.json").read_text()))
+    shipped = default_probability()
+    assert fitted.short_lists not in (None, shipped.short_lists)
+    assert replace(fitted, short_lists=shipped.short_lists) == shipped
+    for further in (["--fit"], ["--lists", lists], ["--model", "m"]):
+        refused = CliRunner().invoke(laboratories, list(map(str, [*arguments, *further])))
+        assert refused.exit_code == 2
+        assert "--fit-short-lists takes no --fit" in refused.output
+
+
 def test_a_fit_takes_no_lists_and_one_model(tmp_path: Path) -> None:
     given = ["--fit", "--spectra", "library.msp", "--structures", "structures.tsv"]
     for further in (["--lists", str(tmp_path)], ["--model", "one", "--model", "other"]):
@@ -505,6 +536,7 @@ def test_weights_are_fitted_to_laboratories(
     assert fitted["weights"]["library"] == 1.0
     probability = ProbabilityModel.from_json(json.loads((output / "probability.json").read_text()))
     assert probability.feature_names == default_probability().feature_names
+    assert probability.short_lists == default_probability().short_lists
     # A known compound counts a second time, with a library without it.
     assert set(measured[KNOWN]) == {True}
     assert measured["removed"] == [False] * len(measured[KNOWN])
