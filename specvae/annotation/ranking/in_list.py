@@ -189,7 +189,7 @@ def _doubts(
     if n_counted < FEW_QUERIES:
         accurate = " by an accurate precursor m/z" if n_counted < len(sizes) else ""
         reasons.append(f"fewer than {FEW_QUERIES} queries are ranked{accurate}")
-    if n_short > len(sizes) / 2:
+    if model.short_lists is None and n_short > len(sizes) / 2:
         has = "has" if n_short == 1 else "have"
         reasons.append(f"{n_short:,} of {counted(len(sizes), 'lists')} {has} one or two candidates")
     if known is not None and known < _FEW_KNOWN:

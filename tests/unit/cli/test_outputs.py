@@ -111,6 +111,11 @@ PATHS: dict[str, Paths] = {
         files=laboratories.FIT_FILES,
         needed=("--fit",),
     ),
+    "bench laboratories short": Paths(
+        ("--spectra", "--structures", "--exclude", "--fragment-score", "--config"),
+        files=laboratories.FIT_FILES[1:],
+        inside={"--fit-short-lists": laboratories.LIST_FILES},
+    ),
     "bench retention": Paths(("--spectra", "--exclude", "--config"), files=retention.FILES),
     "bench retrieval": Paths((*_FOLD, "--model", "--config"), files=retrieval.FILES),
     "bench supervision": Paths(

@@ -7,6 +7,7 @@ import pytest
 
 from specvae.annotation.evidence.items import Analogue
 from specvae.annotation.library.query import Query
+from specvae.annotation.evidence.short_lists import ShortListOdds
 from specvae.annotation.ranking.in_list import (
     dependence_lines,
     final_probabilities,
@@ -198,6 +199,11 @@ def test_probabilities_that_lean_on_the_prior_say_so(
     one = replace(result(0.9), n_candidates=n_candidates)
     doubts = summary_lines(MODEL, [one] * n, 0.9, True, None, known).advice
     assert len(doubts) == (said is not None)
+    # Short lists show their share where they have odds of their own.
+    of_short = replace(MODEL, short_lists=ShortListOdds(0.0, 0.0, 0.0, 0.0))
+    others = summary_lines(of_short, [one] * n, 0.9, True, None, known).advice
+    assert not any("one or two candidates" in line for line in others)
+    assert len(others) == (n < 100 or known == 0.03)
     assert said is None or said in doubts[0]
     # Who states the share leans on nothing.
     assert not summary_lines(MODEL, [one] * n, 0.9, False, None, known).advice
