@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from specvae.annotation.evidence.items import Analogue
-from specvae.annotation.library.query import Query
 from specvae.annotation.evidence.short_lists import ShortListOdds
+from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.in_list import (
     dependence_lines,
     final_probabilities,
