@@ -104,7 +104,7 @@ PATHS: dict[str, Paths] = {
     "bench laboratories": Paths(
         ("--spectra", "--structures", "--exclude", "--model", "--fragment-score", "--config"),
         files=laboratories.FILES,
-        inside={"--lists": laboratories.LIST_FILES},
+        inside=dict.fromkeys(("--lists", "--fit-short-lists"), laboratories.LIST_FILES),
     ),
     "bench laboratories fit": Paths(
         ("--spectra", "--structures", "--exclude", "--model", "--fragment-score", "--config"),
@@ -114,7 +114,7 @@ PATHS: dict[str, Paths] = {
     "bench laboratories short": Paths(
         ("--spectra", "--structures", "--exclude", "--fragment-score", "--config"),
         files=laboratories.FIT_FILES[1:],
-        inside={"--fit-short-lists": laboratories.LIST_FILES},
+        needed=("--fit-short-lists", "."),
     ),
     "bench retention": Paths(("--spectra", "--exclude", "--config"), files=retention.FILES),
     "bench retrieval": Paths((*_FOLD, "--model", "--config"), files=retrieval.FILES),
