@@ -74,8 +74,9 @@ def shares_of_known(
     if len(rows) < FEWEST_QUERIES:
         return DEFAULT_SHARES
     shares = _shares(rows, np.ones(len(rows)))
-    for _ in range(_MOST_ROUNDS if chances_listed is not None else 0):
-        assert chances_listed is not None
+    if chances_listed is None:
+        return shares
+    for _ in range(_MOST_ROUNDS):
         before, shares = shares, _shares(rows, chances_listed(shares))
         if np.abs(np.subtract(shares, before)).max() < _LEAST_CHANGE:
             break
