@@ -13,6 +13,7 @@ from specvae.annotation.library.query import Query
 from specvae.annotation.ranking.merging import group_by
 from specvae.annotation.ranking.result import Unranked
 from specvae.counting import counted
+from specvae.masses import ppm_width
 from specvae.spectra.adducts import Adduct
 from specvae.spectra.keys import FEATURE_FIELDS, stated
 
@@ -140,7 +141,7 @@ def _n_of_one_peak(records: Sequence[Query | Unranked], ppm: float) -> int:
     times: dict[int, list[float]] = {}
     for query in records:
         if isinstance(query, Query) and query.precursor_mz and query.spectrum.retention_time:
-            place = int(math.log(query.precursor_mz) / math.log1p(ppm * 1e-6))
+            place = int(math.log(query.precursor_mz) / math.log1p(ppm_width(1.0, ppm)))
             times.setdefault(place, []).append(query.spectrum.retention_time)
     n = 0
     for of_mz in times.values():
