@@ -36,7 +36,7 @@ _BORDER = re.compile(rb"(BEGIN|END)[ \t_-]*IONS(?=\b|BEGIN)", re.IGNORECASE)
 _ENDS_PEAKS = re.compile(rb"(?<=[ \t;,])END[ \t_-]*IONS[ \t;]*$", re.IGNORECASE)
 _TWO_NUMBERS = re.compile(rb"[\d.]+[\s,;]+[\d.]")
 _UPPER_KEY = re.compile(rb"[ \t]+(?=[A-Z][A-Z_]{1,30}=)")
-_OTHER_KEY = re.compile(rb"[^\s=]*[A-Za-z][^\s=]*[ \t]*=")  # "1/K0=0.85" (MSFragger)
+_OTHER_KEY = re.compile(rb"(?=[^\s=]*[A-Za-z])[^\s=]++[ \t]*+=")  # "1/K0=0.85" (MSFragger)
 # Fields whose values are no free text, so that what follows behind a blank may be another field.
 _OF_ONE_VALUE = frozenset(
     {"precursor_mz", "charge", "ms_level", "ion_mode", "adduct", "rt_seconds", "rt_minutes"}

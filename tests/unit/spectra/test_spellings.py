@@ -973,6 +973,15 @@ def test_keys_of_mgf_that_begin_with_no_letter(tmp_path: Path, line: str) -> Non
     assert (spectrum.mz.tolist(), spectrum.charge, skips) == ([60.5], 1, [])
 
 
+def test_a_long_line_among_the_peaks_is_one_bad_record(tmp_path: Path) -> None:
+    """Whether it is a field took the square of its length: an hour for a million letters."""
+    good = "BEGIN IONS\nTITLE=good\nPEPMASS=195.0877\n110.07 1\nEND IONS\n"
+    bad = good.replace("110.07 1", f"110.07 1\n1{'a' * 1_000_000} 5")
+    (spectrum,), skips, _ = read_bytes(tmp_path, "x.mgf", bad + good)
+    assert (spectrum.n_peaks, len(skips)) == (1, 1)
+
+
+
 def test_a_key_of_msp_that_begins_with_a_digit(tmp_path: Path) -> None:
     record = "Name: a\nPrecursorMZ: 195.0877\n1/K0: 0.85\nNum Peaks: 1\n60.5:1\n"
     (spectrum,), skips, _ = read_bytes(tmp_path, "x.msp", record)
