@@ -981,7 +981,6 @@ def test_a_long_line_among_the_peaks_is_one_bad_record(tmp_path: Path) -> None:
     assert (spectrum.n_peaks, len(skips)) == (1, 1)
 
 
-
 def test_a_key_of_msp_that_begins_with_a_digit(tmp_path: Path) -> None:
     record = "Name: a\nPrecursorMZ: 195.0877\n1/K0: 0.85\nNum Peaks: 1\n60.5:1\n"
     (spectrum,), skips, _ = read_bytes(tmp_path, "x.msp", record)
