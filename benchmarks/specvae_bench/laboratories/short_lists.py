@@ -19,8 +19,8 @@ from specvae.annotation.evidence.own_spectra import DEFAULT_SHARES, UNKNOWN_SHAR
 from specvae.annotation.evidence.remembered import ANALOGUE_FINGERPRINT
 from specvae.annotation.evidence.short_lists import (
     ShortListOdds,
-    log_share_of_unknown,
     short_list_features,
+    short_list_offset,
     short_list_weight,
 )
 from specvae.annotation.ranking.probability import ProbabilityModel, default_probability
@@ -57,7 +57,7 @@ class _Row(NamedTuple):
     log_odds
         By the model of long lists.
     weight, features, offset
-        See `short_list_weight`, `short_list_features` and `log_share_of_unknown`.
+        See `short_list_weight`, `short_list_features` and `short_list_offset`.
     """
 
     key: tuple[str, int]
@@ -165,7 +165,7 @@ def _rows(
     rows = []
     for query in lists:
         ((_, found),) = memory.evidence(query)
-        scores = ListScores(found.scores, query.spectrum.n_peaks, found).at_shares(shares)
+        scores = ListScores.of(found, query.spectrum.n_compared).at_shares(shares)
         probabilities, evidence = scoring.probabilities(scores), scores.evidence
         assert probabilities is not None
         assert evidence is not None
@@ -176,7 +176,7 @@ def _rows(
                 probabilities.log_odds_in_list,
                 short_list_weight(evidence),
                 short_list_features(evidence),
-                log_share_of_unknown(evidence),
+                short_list_offset(evidence),
             )
         )
     return rows

@@ -50,6 +50,16 @@ def log_odds_known(evidence: Evidence) -> float | None:
     return _log_sum(evidence.scores[known]) - _log_sum(evidence.scores[~known])
 
 
+def known_over_unknown(evidence: Evidence) -> float:
+    """Return `log_odds_known`, or what stands for it in a list of measured candidates alone.
+
+    There it is relative to the likelihood that the same list would have if none of them were
+    measured, as an unknown compound may be missing from the list.
+    """
+    log_odds = log_odds_known(evidence)
+    return _log_sum(evidence.scores) - _unmeasured(evidence) if log_odds is None else log_odds
+
+
 def shares_of_known(
     evidence: Iterable[Evidence],
     chances_listed: Callable[[KnownShares], NDArray[np.float64]] | None = None,
@@ -140,9 +150,14 @@ def _log_likelihoods(evidence: Evidence) -> list[float]:
         )
     ]
     if evidence.known.all():
-        found[-1] = _log_sum(scores - evidence.parts[:, _LIBRARY])
+        found[-1] = _unmeasured(evidence)
     highest = max(value for value in found if value is not None)
     return [_NONE if value is None else value - highest for value in found]
+
+
+def _unmeasured(evidence: Evidence) -> float:
+    """Return the log-likelihood that a list would have if the library had none of it, nats."""
+    return _log_sum(evidence.scores - evidence.parts[:, _LIBRARY])
 
 
 def _estimate_shares(

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specvae.annotation.evidence.defaults import EVIDENCE_KINDS
+from specvae.annotation.evidence.known_share import known_over_unknown
 from specvae.annotation.evidence.list_features import unlisted_match
+from specvae.annotation.evidence.odds import logistic
 from specvae.annotation.evidence.weighted import Evidence
 
 _ANALOGUES, _FRAGMENTS = map(EVIDENCE_KINDS.index, ("analogues", "fragments"))
@@ -31,7 +33,8 @@ class ShortListOdds:
     ``constant + analogues A + fragments P + unlisted max(c - 1/2, 0) + log r_U``: A is the most
     evidence of analogues that a candidate has, P that of fragments of the first one, c the cosine
     of the nearest compound of the query's mass that the library has and the list has not, r_U the
-    share of unknown compounds (`KnownShares`).
+    share of unknown compounds (`KnownShares`). Where all candidates are measured, see
+    `short_list_offset`.
 
     Attributes
     ----------
@@ -52,20 +55,19 @@ class ShortListOdds:
         """Return the log odds of a list, given those by what is fitted to long ones.
 
         Those of a short list count ``(1 - k) exp(-(n - 1) / 8)``, where n is the number of
-        candidates and k the chance that a measured one is right, if any is: what the library has
-        says more than the length of the list.
+        candidates and k the chance that a measured one is right, if any is: a match in the
+        library says more than the length of the list.
         """
         weight = short_list_weight(evidence)
         found = short_list_features(evidence) @ (self.analogues, self.fragments, self.unlisted)
-        of_short = self.constant + float(found) + log_share_of_unknown(evidence)
+        of_short = self.constant + float(found) + short_list_offset(evidence)
         return (1.0 - weight) * log_odds + weight * of_short
 
 
 def short_list_weight(evidence: Evidence) -> float:
     """Return how much of a list's log odds is that of a short one, 0 to 1."""
-    chances = np.exp(evidence.scores - evidence.scores.max())
-    unknown = float(chances[~evidence.known].sum() / chances.sum())
-    return unknown * float(np.exp((1 - len(chances)) / _LENGTH))
+    unknown = float(logistic(-known_over_unknown(evidence)))
+    return unknown * float(np.exp((1 - len(evidence.scores)) / _LENGTH))
 
 
 def short_list_features(evidence: Evidence) -> NDArray[np.float64]:
@@ -82,6 +84,12 @@ def short_list_features(evidence: Evidence) -> NDArray[np.float64]:
     )
 
 
-def log_share_of_unknown(evidence: Evidence) -> float:
-    """Return log r_U at the shares of known compounds that the scores assume, nats."""
-    return float(np.log1p(-evidence.shares.known))
+def short_list_offset(evidence: Evidence) -> float:
+    """Return what the odds of a short list have beside `ShortListOdds`, nats.
+
+    It is log r_U at the shares of known compounds that the scores assume. In a list of measured
+    candidates alone it is log r_U and what their own spectra and the shares say for them
+    (`known_over_unknown`): an unknown compound is not listed there.
+    """
+    offset = float(np.log1p(-evidence.shares.known))
+    return offset + known_over_unknown(evidence) if evidence.known.all() else offset

@@ -56,12 +56,36 @@ def test_long_lists_keep_their_odds() -> None:
     assert ODDS(5.0, many) == pytest.approx(5.0, abs=1e-3)
 
 
-def test_a_measured_suspect_has_the_odds_that_its_spectra_give() -> None:
-    assert ODDS(4.0, a_list([3.0], [2.0], measured=[True])) == 4.0
+def test_the_chance_that_a_match_is_right_counts_by_the_odds_of_long_lists() -> None:
+    # One that agrees has those odds alone; see below for one that does not.
+    assert ODDS(4.0, own_spectra([20.0])) == pytest.approx(4.0, abs=1e-6)
     # Of two, the chance that it is the unmeasured one counts, if any is right.
     both = a_list([0.0, 0.0], [0.0, 0.0], HALF, [True, False])
     share_of_unmeasured = 0.5 / (0.5 + 0.4)  # the shares of the run, as nothing else differs
     assert short_list_weight(both) == pytest.approx(share_of_unmeasured * np.exp(-1 / 8))
+
+
+def own_spectra(agreement: list[float], shares: KnownShares = HALF) -> Evidence:
+    """Return measured candidates whose own spectra say this much, in nats, and nothing else."""
+    raw = np.zeros((len(agreement), len(EVIDENCE_KINDS)))
+    raw[:, EVIDENCE_KINDS.index("library")] = agreement
+    weights = {kind: float(kind == "library") for kind in EVIDENCE_KINDS}
+    return weighted(raw, weights, np.ones(len(agreement), np.bool_), shares=shares)
+
+
+@pytest.mark.parametrize("shares", [HALF, NOBODY])
+def test_a_suspect_whose_own_spectra_disagree_loses_what_they_say(shares: KnownShares) -> None:
+    disagrees = own_spectra([-8.0], shares)
+    # The library's term is that of the same mode's share and of the spectra.
+    nats = np.log(shares.same_mode) - 8.0
+    assert short_list_weight(disagrees) == pytest.approx(1.0, abs=1e-3)
+    assert ODDS(4.0, disagrees) == pytest.approx(ODDS.constant + nats, abs=0.01)
+    assert ODDS(4.0, disagrees) < ODDS(4.0, a_list([0.0], [0.0], shares)) - 7.0
+
+
+def test_of_measured_suspects_the_one_that_agrees_counts() -> None:
+    assert short_list_weight(own_spectra([-8.0, 12.0])) < 1e-4
+    assert short_list_weight(own_spectra([-8.0, -8.0])) == pytest.approx(np.exp(-1 / 8), abs=1e-3)
 
 
 def test_evidence_counts_within_what_was_fitted() -> None:
