@@ -19,6 +19,7 @@ from specvae.annotation.ranking.result import (
     QueryResult,
     Refusal,
     Unranked,
+    quoted,
 )
 from specvae.annotation.ranking.told import Told
 from specvae.counting import counted
@@ -162,18 +163,33 @@ def summary_lines(
         Share of queries whose compound the library knows; None where the library is not asked.
     """
     p = best_probabilities(results)
-    origin, doubt = "as given", []
+    origin, doubt = "as given", _misfits(results)
     if is_estimated:
         low, high = model.share_interval(_log_odds(results))
         n = len(_log_odds(results))
         origin = f"estimated from {counted(n, 'queries')}; 95% interval {low:.0%} to {high:.0%}"
-        doubt = _doubts(model, results, known)
+        doubt += _doubts(model, results, known)
     thresholds = [0.0] if least is None else [0.0, least]
     return Told(
         found=tuple(describe_selection(selection_at(p, threshold)) for threshold in thresholds),
         advice=tuple(doubt),
         details=(f"lists that hold the right structure: {share:.1%} ({origin})",),
     )
+
+
+def _misfits(results: Sequence[QueryResult]) -> list[str]:
+    """Return what to know of lists without any candidate of their query's mass; empty if none."""
+    misfits = [answer.query_id for answer in _answers(results) if answer.window_share == 0.0]
+    if not misfits:
+        return []
+    lists, which = (
+        ("list has", "its query") if len(misfits) == 1 else ("lists have", "their queries")
+    )
+    line = (
+        f"{len(misfits):,} {lists} no candidate of the mass of {which}, such as "
+        f"{quoted(misfits[0])}, and probability 0: precursor m/z, ion species or list is wrong"
+    )
+    return [line]
 
 
 def _doubts(

@@ -381,7 +381,7 @@ class _Ranker:
                 likelihoods=_likelihoods(packed, logits, blind, candidates.ion),
                 prior=_prior(query, candidates, self.annotator.evidence_pool, of_counts),
                 counts=of_counts,
-                window_share=self.source.window_share(query),
+                window_share=self.source.window_share(query) * _any_fits(query, candidates),
                 mass_errors=mass_errors(query.precursor_mz, query.ions, candidates),
             )
             for (query, candidates), packed, logits, of_counts in zip(
@@ -490,7 +490,17 @@ def _fits(query: Query, candidates: CandidateSet) -> NDArray[np.bool_]:
 
     All, if none has its mass, or if they were looked up by mass as several ion species.
     """
+    if not _any_fits(query, candidates):
+        return np.ones(len(candidates), np.bool_)
+    return _may_be_of(query, candidates)
+
+
+def _any_fits(query: Query, candidates: CandidateSet) -> bool:
+    """Return whether any candidate may have the query's mass; the list holds no truth if none."""
+    return bool(_may_be_of(query, candidates).any())
+
+
+def _may_be_of(query: Query, candidates: CandidateSet) -> NDArray[np.bool_]:
     if candidates.ion is not None:
         return np.ones(len(candidates), np.bool_)
-    fits = query.may_have(candidates.exact_mass)
-    return fits | ~fits.any()
+    return query.may_have(candidates.exact_mass)

@@ -163,7 +163,8 @@ class ListScores:
         fingerprint alone.
     window_share
         Chance that the truth is among the candidates if the table has it: less than 1 where
-        candidates were looked up by a rounded mass (`CandidateSource.window_share`).
+        candidates were looked up by a rounded mass (`CandidateSource.window_share`), and 0 where
+        all that are listed for the query are of quite another mass.
     """
 
     scores: NDArray[np.float64]

@@ -68,6 +68,16 @@ def test_share_scales_all_candidates_of_a_list_alike() -> None:
     )
 
 
+def test_a_list_of_quite_other_masses_has_no_probability_and_is_told() -> None:
+    wrong = replace(result(0.6, 0.4, log_odds=5.0), window_share=0.0)
+    found, share = final_probabilities(MODEL, [wrong, result(1.0)], 1.0)
+    assert probabilities(found[0]) == [0.0, 0.0]
+    told = summary_lines(MODEL, found, share, False, None)
+    (line,) = told.advice
+    assert line.startswith("1 list has no candidate of the mass of its query, such as 'q',")
+    assert not summary_lines(MODEL, found[1:], share, False, None).advice
+
+
 def test_a_list_by_a_rounded_mass_mostly_lacks_its_truth() -> None:
     """It says nothing of the run's share, of which it has a part."""
     rough = replace(result(0.6, 0.4, log_odds=5.0), window_share=0.02)

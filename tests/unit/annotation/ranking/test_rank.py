@@ -429,6 +429,29 @@ def test_listed_candidates_of_quite_another_mass_stand_behind_the_others(
     )
 
 
+@pytest.mark.parametrize(
+    ("ion", "precursor_mz", "smiles", "share"),
+    [
+        ("ADDUCT=[M+H]+", 300.0, (CAFFEINE, SMALL_ONE), 0.0),
+        ("ADDUCT=[M+H]+", 217.0696, (CAFFEINE,), 0.0),
+        ("ADDUCT=[M+H]+", 195.0877, (CAFFEINE, SMALL_ONE), 1.0),
+        ("IONMODE=positive", 217.0696, (CAFFEINE,), 1.0),  # its [M+Na]+, as the ion is assumed
+    ],
+)
+def test_a_list_of_quite_other_masses_alone_does_not_hold_the_truth(
+    tmp_path: Path,
+    annotator: Annotator,
+    ion: str,
+    precursor_mz: float,
+    smiles: tuple[str, ...],
+    share: float,
+) -> None:
+    """One candidate of a sixth of the query's mass had a probability of one half."""
+    queries = mgf(tmp_path / "q.mgf", f"TITLE=a\nPEPMASS={precursor_mz}\n{ion}\n138.066 10")
+    found, _ = with_listed(annotator, queries, smiles, tmp_path)
+    assert found.list_scores.window_share == share
+
+
 SULFIDE = "CCSCC(O)CNC(C)C(=O)NCCO"
 FERULIC, ESTER = "COc1cc(C=CC(=O)O)ccc1O", "CCOC(=O)c1ccc(OC)c(O)c1"  # of nearly caffeine's mass
 
