@@ -76,9 +76,8 @@ def fit_short_lists(
     Lists of unknown compounds are those of the folder, cut to 1 to 10 candidates, with their truth
     and without it; the library is without their compounds. Other candidates are drawn by how near
     they are to the library, as suspects are compounds that people measure. These lists count as a
-    run of unknown compounds, and as one half of a run whose other half are known compounds. Of
-    these, from the laboratories of the plan, only lists without the truth count, as measured
-    candidates have evidence of their own.
+    run of unknown compounds, and as one half of a run whose other half are known compounds. These
+    are of the laboratories of the plan, with their truth and without it.
 
     Parameters
     ----------
@@ -118,13 +117,12 @@ def fit_short_lists(
         of_group = [query for query in of_group if query.kind == KNOWN]
         memory = Memory(records, np.flatnonzero(records.group != group), packed)
         cut = _cut(of_group, memory, jobs, rng, console)
-        missing = [query for query in cut if query.place is None]
-        listed = list_candidates(missing, {}, jobs, console)
+        listed = list_candidates(cut, {}, jobs, console)
         known += _rows(memory, listed, model, DEFAULT_SHARES)
     if not alone or not known:
         raise InputError(f"{folder}: no short lists of unknown and of known compounds to fit to")
     console.log(f"short lists: {len(alone):,} of unknown, {counted(len(known), 'known compounds')}")
-    return replace(model, short_lists=_fit([(alone, 1.0), (mixed, 0.5), (known, 0.25)]))
+    return replace(model, short_lists=_fit([(alone, 1.0), (mixed, 0.5), (known, 0.5)]))
 
 
 def _cut(
