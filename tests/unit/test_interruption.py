@@ -237,4 +237,5 @@ def test_no_signal_waits_for_ever_where_one_came_on_entering(
         assert masked(signal.SIG_BLOCK, ()) == before
     monkeypatch.undo()
     with pytest.raises(KeyboardInterrupt), quiet_rdkit():
-        come(signal.SIGINT)
+        # To this thread: another one may be slow to take it, and it would come after the test.
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
