@@ -27,7 +27,6 @@ from specvae.annotation.ranking.probability import ProbabilityModel, default_pro
 from specvae.annotation.ranking.result import ListScores
 from specvae.annotation.ranking.run_scoring import RunScoring
 from specvae.cli.console import Console
-from specvae.counting import counted
 from specvae.errors import InputError
 from specvae_bench.laboratories.comparison import Plan
 from specvae_bench.laboratories.folds import KNOWN, FoldQuery, choose_queries, fold_query
@@ -121,7 +120,7 @@ def fit_short_lists(
         known += _rows(memory, listed, model, DEFAULT_SHARES)
     if not alone or not known:
         raise InputError(f"{folder}: no short lists of unknown and of known compounds to fit to")
-    console.log(f"short lists: {len(alone):,} of unknown, {counted(len(known), 'known compounds')}")
+    console.log(f"short lists: {len(alone):,} of unknown compounds, {len(known):,} of known ones")
     return replace(model, short_lists=_fit([(alone, 1.0), (mixed, 0.5), (known, 0.5)]))
 
 

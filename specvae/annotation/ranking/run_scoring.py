@@ -135,7 +135,7 @@ class RunScoring:
 
     def _shares_of_known(self, lists: Sequence[ListScores], in_list: float | None) -> KnownShares:
         model = self.probability
-        pooled = [each.fitting().as_guessed() for each in lists if each.evidence is not None]
+        pooled = [each.as_guessed() for each in lists if each.evidence is not None]
         windows = np.array([each.window_share for each in pooled])
 
         def chances_listed(shares: KnownShares) -> NDArray[np.float64]:
